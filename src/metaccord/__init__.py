@@ -1,0 +1,12 @@
+"""Gradient-based meta-learning in which tasks influence each other through their gradients."""
+
+from metaccord import errors, interactions, losses, methods, models, rules, tasks
+from metaccord.axis import TaskAxis
+from metaccord.engine import Plan
+from metaccord.method import Method, initialise
+from metaccord.objective import Objective
+from metaccord.step import meta_gradient
+from metaccord.tuning import tune
+from metaccord.types import Adaptation, Batch, Episode, MetaState, MetaStep, Own
+
+__version__ = "0.1.0"

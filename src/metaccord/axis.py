@@ -1,0 +1,64 @@
+"""The task axis: the only way tasks meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from metaccord import tree
+from metaccord.errors import UsageError
+from metaccord.types import Stacked
+
+
+@dataclass(frozen=True)
+class TaskAxis:
+    """How many tasks there are and whether they may see one another.
+
+    Args:
+        count: Number of tasks N of the meta-step.
+        isolated: Every task is alone, as at meta-test: sums and means return each row itself.
+        closed: Tasks may not meet at all; set on the pieces of a meta-step whose graphs are
+            released, so that an interaction that wrongly claims independence is caught.
+
+    Example:
+        >>> import torch
+        >>> TaskAxis(2).sum(torch.tensor([[1.0], [2.0]]))
+        tensor([[3.],
+                [3.]])
+    """
+
+    count: int
+    isolated: bool = False
+    closed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"TaskAxis.count is {self.count}: it must be at least 1")
+
+    @property
+    def size(self) -> int:
+        """Number of tasks that a mean divides by: 1 when isolated."""
+        return 1 if self.isolated else self.count
+
+    def piece(self, count: int) -> TaskAxis:
+        """Return the closed axis of ``count`` of these tasks."""
+        return replace(self, count=count, closed=True)
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Return ``[T, ...]`` whose rows all hold the sum over tasks; isolated: ``x``."""
+        if self.closed:
+            raise UsageError(
+                "an interaction that claims to be independent asked for a sum over tasks while "
+                "graphs were being released: set independent = False on it"
+            )
+        return x if self.isolated else x.sum(0, keepdim=True).expand_as(x)
+
+    def mean(self, rows: Stacked) -> Stacked:
+        """Return the mean over tasks in every row; isolated: the rows themselves."""
+        return {k: self.sum(v) / self.size for k, v in rows.items()}
+
+    def gram(self, rows: Stacked) -> Tensor:
+        """Return all inner products of rows, without gradient: ``[N, N]``."""
+        vectors = tree.flat(tree.detached(rows))
+        return vectors @ vectors.T

@@ -1,0 +1,62 @@
+"""Errors that a user can mend: each carries the exit code of the command line.
+
+A message names the argument, the rule, what was found and the next thing to try, on one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MetaccordError(Exception):
+    """Base of all errors that name a remedy; ``exit_code`` is the process's exit code."""
+
+    exit_code = 1
+
+
+class UsageError(MetaccordError, ValueError):
+    """Flags, configuration, unknown names, refused combinations, a busy run directory."""
+
+    exit_code = 2
+
+
+class DataError(MetaccordError, ValueError):
+    """Data sets, archives, downloads, labels, support and query sets."""
+
+    exit_code = 3
+
+
+class CheckpointError(MetaccordError, RuntimeError):
+    """A checkpoint is missing, corrupt, or belongs to another model, method or data set."""
+
+    exit_code = 4
+
+
+class NumericalError(MetaccordError, ArithmeticError):
+    """A value is not finite; nothing was updated with it."""
+
+    exit_code = 5
+
+
+class ResourceError(MetaccordError, RuntimeError):
+    """Disk, quota, memory, file handles or threads ran out."""
+
+    exit_code = 6
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean 'x'?`` for the closest known name, else the list of known names.
+
+    Args:
+        name: What the user wrote.
+        known: The names that exist.
+    """
+    choices = sorted(known)
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """Return the error for an unknown ``what`` called ``name``."""
+    return UsageError(f"unknown {what} {name!r}: {nearest(name, known)}")

@@ -1,0 +1,103 @@
+"""A method is a rule, an estimator and any number of interactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from metaccord import tree
+from metaccord.errors import UsageError
+from metaccord.estimators.base import Estimator
+from metaccord.interactions.base import Interaction
+from metaccord.interactions.together import Together
+from metaccord.objective import Objective, reinitialised
+from metaccord.rules.base import InnerRule
+from metaccord.types import MetaState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How tasks adapt, what flows back, and how tasks influence each other.
+
+    Args:
+        name: The word for it on the command line and in tables.
+        rule: How one task moves.
+        estimator: Which meta-gradient.
+        interactions: How tasks influence each other, applied in this order.
+        references: BibTeX of the base method.
+
+    Raises:
+        UsageError: for a combination without meaning; the message names the way out.
+
+    Example:
+        >>> from metaccord.methods import gradient_agreement, reptile
+        >>> gradient_agreement(reptile()).label
+        'reptile+agreement'
+    """
+
+    name: str
+    rule: InnerRule
+    estimator: Estimator
+    interactions: tuple[Interaction, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.estimator.takes_query:
+            return
+        for part in self.interactions:
+            lost = sorted(part.places & {"penalty"})
+            if lost:
+                raise UsageError(
+                    f"{self.name} takes no query loss, so the {lost[0]} of {part.name} would be "
+                    "ignored: put it over maml() instead"
+                )
+
+    @property
+    def interaction(self) -> Together:
+        """All interactions as one."""
+        return Together(parts=self.interactions)
+
+    @property
+    def label(self) -> str:
+        """The name with its interactions, for tables: ``maml+agreement``."""
+        return "+".join([self.name, *(part.name for part in self.interactions)])
+
+    def with_interaction(self, part: Interaction) -> Method:
+        """Return the method with one more interaction, applied last."""
+        return replace(self, interactions=(*self.interactions, part))
+
+    def with_steps(self, steps: int | None) -> Method:
+        """Return the method with another number of inner steps (None: the same)."""
+        return self if steps is None else replace(self, rule=replace(self.rule, steps=steps))
+
+
+def initialise(method: Method, objective: Objective, *, seed: int | None = None) -> MetaState:
+    """Return the state before the first meta-step.
+
+    Args:
+        method: Its rule and interactions may bring learned tensors of their own.
+        objective: Its model gives names, shapes, device and the starting weights.
+        seed: Draw the trainable weights anew, by each module's ``reset_parameters``, without
+            touching global randomness. None starts from the weights that the model has.
+
+    Raises:
+        UsageError: if the rule leaves nothing that moves.
+    """
+    trainable = objective.trainable() if seed is None else reinitialised(objective, seed)
+    model = {k: v.detach().clone() for k, v in trainable.items()}
+    moves, _ = method.rule.divide(model, objective.groups)
+    rates, slots = method.rule.init(moves)
+    own = method.interaction.init(moves, method.rule.steps)
+    if not method.estimator.takes_query and (rates or own.learned):
+        raise UsageError(
+            f"{method.name} takes no query loss, so {sorted({**rates, **own.learned})[0]!r} would "
+            "never be learned: use maml() as the base method"
+        )
+    params = (
+        tree.under(model, "model")
+        | tree.under(rates, "rule")
+        | tree.under(own.learned, "interaction")
+    )
+    running = tree.under(slots, "rule") | tree.under(own.running, "interaction")
+    cloned = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in params.items()}
+    return MetaState(cloned, running, 0)

@@ -1,0 +1,69 @@
+"""The four-block convolutional network of the few-shot literature."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class Conv4(nn.Module):
+    """Four blocks of 3x3 convolution, batch normalisation and ReLU, then a linear head.
+
+    Args:
+        ways: Number of classes.
+        channels: Channels of the pictures.
+        hidden: Filters of each convolution.
+        size: Height and width of the pictures.
+        downsample: ``"stride"``: stride 2 (Omniglot in MAML and Reptile); ``"pool"``: stride 1
+            and 2x2 max-pooling after the ReLU (miniImageNet).
+        spatial: ``"mean"`` over the remaining places (Omniglot in MAML) or ``"flatten"``.
+        tracked: Keep running statistics in BatchNorm, as ordinary networks do.
+
+    Shape:
+        [n, channels, size, size] -> [n, ways].
+    Reference:
+        Finn, Abbeel, Levine, ICML 2017, Section 5.2; Vinyals et al., NeurIPS 2016.
+    Differs:
+        BatchNorm has a scale as well as a shift; initial weights are PyTorch's.
+    """
+
+    def __init__(
+        self,
+        ways: int = 5,
+        channels: int = 1,
+        hidden: int = 64,
+        size: int = 28,
+        *,
+        downsample: Literal["stride", "pool"] = "stride",
+        spatial: Literal["mean", "flatten"] = "mean",
+        tracked: bool = False,
+    ) -> None:
+        super().__init__()
+        blocks = [
+            _block(channels if i == 0 else hidden, hidden, downsample, tracked) for i in range(4)
+        ]
+        self.body = nn.Sequential(*blocks)
+        self.spatial = spatial
+        side = size
+        for _ in range(4):
+            side = (side + 1) // 2 if downsample == "stride" else side // 2
+        features = hidden if spatial == "mean" else hidden * side * side
+        self.head = nn.Linear(features, ways)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        features = self.body(x)
+        pooled = features.mean((2, 3)) if self.spatial == "mean" else torch.flatten(features, 1)
+        return self.head(pooled)
+
+
+def _block(inputs: int, outputs: int, downsample: str, tracked: bool) -> nn.Sequential:
+    strided = downsample == "stride"
+    layers = [
+        nn.Conv2d(inputs, outputs, 3, stride=2 if strided else 1, padding=1),
+        nn.BatchNorm2d(outputs, track_running_stats=tracked),
+        nn.ReLU(),
+    ]
+    return nn.Sequential(*layers) if strided else nn.Sequential(*layers, nn.MaxPool2d(2))

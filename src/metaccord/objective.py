@@ -1,0 +1,172 @@
+"""What one task is: a model, a criterion, and how they are executed."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from metaccord import keys, tree
+from metaccord.engine import Plan
+from metaccord.errors import UsageError
+from metaccord.normalise import BatchStatistics
+from metaccord.types import Batch, Params, Stacked, Tree
+
+log = logging.getLogger("metaccord")
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """A model and a criterion, called functionally: the module's own tensors are never changed.
+
+    BatchNorm with running statistics is replaced, in a structural copy that shares all
+    parameters, by BatchNorm with the statistics of one task's batch, with a notice.
+    Parameters with ``requires_grad=False`` stay constants of the forward pass.
+
+    Args:
+        model: Any module. Inputs that are a tuple call ``model(*x)``, a dict ``model(**x)``.
+        criterion: ``criterion(outputs, targets) -> []`` with mean reduction.
+        plan: How to execute; see :class:`metaccord.Plan`.
+        unused: Names of trainable parameters that are known to receive no gradient.
+        device: Where the model's tensors go; None leaves them where they are.
+
+    Raises:
+        UsageError: if no parameter is trainable.
+
+    Example:
+        >>> objective = Objective(nn.Linear(1, 1), nn.functional.mse_loss)
+        >>> sorted(objective.trainable())
+        ['bias', 'weight']
+    """
+
+    model: nn.Module
+    criterion: Callable[[Any, Any], Tensor]
+    plan: Plan = Plan()
+    unused: tuple[str, ...] = ()
+    device: torch.device | str | None = None
+    groups: dict[str, frozenset[str]] = field(init=False, repr=False)
+    _draws: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        model = _by_batch_statistics(self.model)
+        if self.device is not None and any(
+            leaf.device != torch.device(self.device)
+            for leaf in (*model.parameters(), *model.buffers())
+        ):
+            model = copy.deepcopy(model).to(self.device)
+        object.__setattr__(self, "model", model)
+        if not any(p.requires_grad for p in model.parameters()):
+            raise UsageError("model has no trainable parameter: set requires_grad=True on some")
+        norms = (n for n, m in model.named_modules() if isinstance(m, _BatchNorm))
+        names = {f"{n}.{leaf}".lstrip(".") for n in norms for leaf in ("weight", "bias")}
+        object.__setattr__(self, "groups", {"batchnorm": frozenset(names)})
+        object.__setattr__(self, "_draws", keys.draws(model))
+
+    def trainable(self) -> Params:
+        """Return the trainable parameters by name; a shared parameter has one name."""
+        return {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+
+    def place(self) -> torch.device:
+        """Return the device of the model."""
+        return next(self.model.parameters()).device
+
+    def planned(self, plan: Plan) -> Objective:
+        """Return the same objective, executed by another plan."""
+        return replace(self, plan=plan)
+
+    def predict(self, params: Params, inputs: Tree, key: Tensor | None = None) -> Any:
+        """Return the model's outputs for one task.
+
+        Args:
+            params: Trainable parameters of this task, without the prefix ``model.``.
+            inputs: Tree of ``[n, ...]``.
+            key: Scalar int64 seed of the dropout masks; None makes dropout the identity.
+        """
+        args, kwargs = (), {}
+        if isinstance(inputs, dict):
+            kwargs = inputs
+        else:
+            args = inputs if isinstance(inputs, tuple) else (inputs,)
+        with ExitStack() as stack:
+            if self._draws:
+                stack.enter_context(keys.KeyedDropout(key))
+            if self.plan.autocast:
+                device = next(iter(params.values())).device.type
+                stack.enter_context(torch.autocast(device, dtype=torch.bfloat16))
+            outputs = functional_call(self.model, params, args, kwargs)
+        return tree.mapped(Tensor.float, outputs) if self.plan.autocast else outputs
+
+    def predict_frozen(self, params: Params, support: Tree, inputs: Tree) -> Any:
+        """Return outputs normalised by the statistics of the support set alone (one task)."""
+        statistics = BatchStatistics()
+        with statistics.recording():
+            self.predict(params, support)
+        with statistics.replaying():
+            return self.predict(params, inputs)
+
+    def loss(self, params: Params, batch: Batch, key: Tensor | None = None) -> Tensor:
+        """Return the criterion of one task: ``[]``."""
+        return self.criterion(self.predict(params, batch.inputs, key), batch.targets)
+
+    def losses(self, params: Stacked, batch: Batch, key: Tensor | None = None) -> Tensor:
+        """Return the criterion of each task: ``[T]``."""
+        if key is None:
+            return self.plan.over_tasks(self.loss)(params, batch)
+        return self.plan.over_tasks(self.loss)(params, batch, key)
+
+    def batch_dependent(self) -> bool:
+        """Say whether an example's output depends on the other examples of its batch."""
+        return any(isinstance(m, _BatchNorm) for m in self.model.modules())
+
+
+def _by_batch_statistics(model: nn.Module) -> nn.Module:
+    """Return the model, or a copy sharing its parameters whose norms keep no running statistics."""
+    tracking = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d)
+        and module.running_mean is not None
+    ]
+    if not tracking:
+        return model
+    log.warning(
+        "%s keeps running statistics: meta-training normalises with the statistics of one "
+        "task's batch instead (see docs/protocols.md)",
+        ", ".join(tracking),
+    )
+    shared = {id(leaf): leaf for leaf in (*model.parameters(), *model.buffers())}
+    twin = copy.deepcopy(model, shared)
+    for name in tracking:
+        module = twin.get_submodule(name)
+        module.track_running_stats = False
+        for buffer in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(module, buffer, None)
+    return twin
+
+
+def reinitialised(objective: Objective, seed: int) -> Params:
+    """Return trainable parameters drawn anew by each module's ``reset_parameters``.
+
+    Modules that have none keep the weights that they were built with, with a notice.
+    """
+    twin = copy.deepcopy(objective.model)
+    kept = []
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in reversed(list(twin.named_modules())):
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+            elif any(p.requires_grad for p in module.parameters(recurse=False)):
+                kept.append(name or type(module).__name__)
+    if kept:
+        log.warning("%s has no reset_parameters: its weights stay as built", ", ".join(kept))
+    return {n: p for n, p in twin.named_parameters() if p.requires_grad}

@@ -1,0 +1,75 @@
+"""Where episodes come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaccord.errors import UsageError, unknown
+from metaccord.tasks.stream import words
+from metaccord.types import Episode
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSource(ABC):
+    """A family of tasks; an episode is a pure function of (seed, split, step, task).
+
+    Args:
+        shots: Support examples (per class, for classification).
+        queries: Query examples (per class, for classification).
+        train_shots: Support examples in the split ``"train"``; None: as many as ``shots``.
+        seed: Names the stream of episodes.
+
+    Raises:
+        UsageError: for a number of examples below 1.
+    """
+
+    shots: int = 10
+    queries: int = 10
+    train_shots: int | None = None
+    seed: int = 0
+    classifies: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("shots", "queries", "train_shots"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"tasks.{name} is {value}: it must be at least 1")
+
+    def support_shots(self, split: str) -> int:
+        """Return the number of support examples (per class) in a split."""
+        return self.train_shots if split == "train" and self.train_shots else self.shots
+
+    @abstractmethod
+    def episodes(self, split: str, step: int, tasks: range) -> Episode:
+        """Return the episodes of some tasks of a step, their rows in the order of ``tasks``.
+
+        Args:
+            split: ``"train"``, ``"validation"`` or ``"test"``; splits share no task.
+            step: Meta-step.
+            tasks: Indices of tasks within the step.
+
+        Raises:
+            UsageError: for an unknown split.
+        """
+
+    def draws(self, split: str, step: int, tasks: range, count: int) -> np.ndarray:
+        """Return ``count`` words per task: ``[T, count]``; the first two seed ``keys``."""
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        return np.stack([words(self.seed, split, step, task, count) for task in tasks])
+
+    @staticmethod
+    def keys(raw: np.ndarray) -> dict[str, Tensor]:
+        """Return the seeds of mini-batch order and dropout from the first two words: ``[T]``."""
+        names = ("order", "dropout")
+        return {
+            n: torch.from_numpy(raw[:, i].astype(np.int64).copy()) for i, n in enumerate(names)
+        }

@@ -1,0 +1,34 @@
+"""The only source of randomness: words that depend on nothing but their address.
+
+NumPy promises the raw bit streams of its generators across versions, not the methods of
+``Generator``; hence permutations and uniforms are made from raw words here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def words(seed: int, split: str, step: int, task: int, count: int) -> NDArray[np.uint64]:
+    """Return ``count`` 64-bit words for one task of one meta-step of one split."""
+    name = f"{seed}/{split}/{step}/{task}".encode()
+    key = int.from_bytes(hashlib.blake2b(name, digest_size=16).digest(), "little")
+    return np.random.Philox(key=key).random_raw(count)
+
+
+def uniforms(raw: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return float64 numbers in [0, 1), one per word."""
+    return (raw >> np.uint64(11)) * 2.0**-53
+
+
+def permutation(raw: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return a permutation of ``range(len(raw))``."""
+    return np.argsort(raw, kind="stable")
+
+
+def below(raw: NDArray[np.uint64], bound: int) -> NDArray[np.int64]:
+    """Return integers in [0, bound), one per word."""
+    return np.minimum((uniforms(raw) * bound).astype(np.int64), bound - 1)

@@ -1,0 +1,81 @@
+"""The inner loop: adapt T tasks side by side."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from metaccord import keys
+from metaccord.axis import TaskAxis
+from metaccord.method import Method
+from metaccord.objective import Objective
+from metaccord.tree import scope
+from metaccord.types import Adaptation, Episode, Own, Params, Stacked
+
+
+def owns(stack: Stacked, running: Params) -> Own:
+    """Return the interaction's tensors."""
+    return Own(scope(stack, "interaction"), scope(running, "interaction"))
+
+
+def dropout_key(episodes: Episode, step: int) -> Tensor | None:
+    """Return the seeds of the dropout masks at inner step ``step``: ``[T]``, or None."""
+    key = episodes.extra.get("dropout")
+    return None if key is None else keys.mix(key, step)
+
+
+def unroll(
+    method: Method,
+    objective: Objective,
+    stack: Stacked,
+    running: Params,
+    episodes: Episode,
+    axis: TaskAxis,
+    *,
+    create_graph: bool,
+) -> Adaptation:
+    """Adapt each row of the stack to its own support set.
+
+    Args:
+        method: Its rule moves the parameters; its interaction may share gradients on the way.
+        objective: Gives the support losses.
+        stack: All learned tensors, one row per task, ``[T, ...]``.
+        running: Statistics of earlier meta-steps.
+        episodes: Data of T tasks.
+        axis: The tasks that meet.
+        create_graph: Keep the graph of inner gradients, for second order.
+
+    Returns:
+        The run, with the solution where query losses are taken and no query losses yet.
+    """
+    own, learned = owns(stack, running), scope(stack, "rule")
+    rule, interaction, plan = method.rule, method.interaction, objective.plan
+    params, still = rule.divide(scope(stack, "model"), objective.groups)
+    needs = interaction.wants | method.estimator.needs
+
+    def one_step(
+        params: Stacked, carry: Stacked, step: int
+    ) -> tuple[Stacked, Stacked, Stacked, Tensor]:
+        batch, key = rule.part(episodes, step), dropout_key(episodes, step)
+
+        def total(moving: Stacked) -> tuple[Tensor, Tensor]:
+            losses = objective.losses({**still, **moving}, batch, key)  # [T]
+            return losses.sum(), losses.detach()
+
+        grads, losses = plan.rows(total, params, create_graph=create_graph)  # [T, ...]
+        shared = interaction.share(own, grads, step, axis)  # place 1
+        return *rule.update(learned, params, shared, carry), grads, losses
+
+    one_step = plan.remember(one_step)
+    carry, path = rule.begin(params, scope(running, "rule")), [params]
+    grads, support = [], []
+    for step in range(rule.steps):
+        params, carry, used, losses = one_step(params, carry, step)
+        path = [*path, params] if "path" in needs else [path[0], params]
+        support.append(losses)
+        if "grads" in needs:
+            grads.append(used)
+    run = Adaptation(
+        tuple(path), tuple(grads), carry, {**still, **params}, episodes, tuple(support)
+    )
+    corrected = interaction.correct(own, params, run, axis)  # place 2
+    return run._replace(solution={**still, **corrected})
