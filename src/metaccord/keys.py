@@ -25,8 +25,12 @@ def _shift(x: Tensor, bits: int) -> Tensor:
 
 
 def mix(key: Tensor, number: int | Tensor) -> Tensor:
-    """Return the int64 hash of ``key`` and ``number``, elementwise (splitmix64's finaliser)."""
-    x = key + (torch.as_tensor(number, device=key.device) + 1) * _STEP
+    """Return the int64 hash of ``key`` and ``number``, elementwise (splitmix64's finaliser).
+
+    The two meet by exclusive or: a large multiple of ``arange`` would be folded into an index
+    expression by Inductor, which overflows there (torch 2.13: wrong values, memory corruption).
+    """
+    x = (key ^ torch.as_tensor(number, device=key.device)) + _STEP
     x = (x ^ _shift(x, 30)) * _MULTIPLIERS[0]
     x = (x ^ _shift(x, 27)) * _MULTIPLIERS[1]
     return x ^ _shift(x, 31)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -25,7 +25,10 @@ class Method:
         rule: How one task moves.
         estimator: Which meta-gradient.
         interactions: How tasks influence each other, applied in this order.
-        references: BibTeX of the base method.
+
+    Attributes:
+        interaction: All interactions as one.
+        needs: What the run must keep: ``"path"`` and ``"grads"``.
 
     Raises:
         UsageError: for a combination without meaning; the message names the way out.
@@ -40,8 +43,13 @@ class Method:
     rule: InnerRule
     estimator: Estimator
     interactions: tuple[Interaction, ...] = ()
+    interaction: Together = field(init=False, repr=False, compare=False)
+    needs: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        together = Together(parts=self.interactions)
+        object.__setattr__(self, "interaction", together)
+        object.__setattr__(self, "needs", together.wants | self.estimator.needs)
         if self.estimator.takes_query:
             return
         for part in self.interactions:
@@ -51,11 +59,6 @@ class Method:
                     f"{self.name} takes no query loss, so the {lost[0]} of {part.name} would be "
                     "ignored: put it over maml() instead"
                 )
-
-    @property
-    def interaction(self) -> Together:
-        """All interactions as one."""
-        return Together(parts=self.interactions)
 
     @property
     def label(self) -> str:

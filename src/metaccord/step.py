@@ -53,7 +53,13 @@ def meta_gradient(
             f"episodes hold {sorted(counts)} tasks in their tensors but TaskAxis.count is "
             f"{axis.count}: every tensor needs the task axis first, and one length"
         )
-    objective = settled(objective)
+    return traced(method, settled(objective), state, method.rule.arranged(episodes), axis)
+
+
+def traced(
+    method: Method, objective: Objective, state: MetaState, episodes: Episode, axis: TaskAxis
+) -> MetaStep:
+    """Return the same from arguments that were checked: the part that compiles."""
     rows, run = method.estimator.task_gradients(method, objective, state, episodes, axis)
     own = owns(tree.expand(state.params, axis.count), state.running)
     rows, notes = method.interaction.reconcile(own, rows, run, axis)  # place 4

@@ -32,6 +32,7 @@ def unroll(
     axis: TaskAxis,
     *,
     create_graph: bool,
+    keep: frozenset[str] | None = None,
 ) -> Adaptation:
     """Adapt each row of the stack to its own support set.
 
@@ -40,9 +41,10 @@ def unroll(
         objective: Gives the support losses.
         stack: All learned tensors, one row per task, ``[T, ...]``.
         running: Statistics of earlier meta-steps.
-        episodes: Data of T tasks.
+        episodes: Data of T tasks, arranged by the rule.
         axis: The tasks that meet.
         create_graph: Keep the graph of inner gradients, for second order.
+        keep: What the run keeps, of ``"path"`` and ``"grads"``; None: what the method needs.
 
     Returns:
         The run, with the solution where query losses are taken and no query losses yet.
@@ -50,12 +52,12 @@ def unroll(
     own, learned = owns(stack, running), scope(stack, "rule")
     rule, interaction, plan = method.rule, method.interaction, objective.plan
     params, still = rule.divide(scope(stack, "model"), objective.groups)
-    needs = interaction.wants | method.estimator.needs
+    needs = method.needs if keep is None else keep
 
     def one_step(
         params: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked, Stacked, Tensor]:
-        batch, key = rule.part(episodes, step), dropout_key(episodes, step)
+        batch, key = rule.part(episodes.support, step), dropout_key(episodes, step)
 
         def total(moving: Stacked) -> tuple[Tensor, Tensor]:
             losses = objective.losses({**still, **moving}, batch, key)  # [T]

@@ -28,7 +28,8 @@ class GradientAgreement(Interaction):
     MAML's rows (Algorithm 1, line 9) and Reptile's (line 10) alike.
 
     Shape:
-        rows [T, ...] -> [T, ...]; notes: weights [T], scores [T].
+        rows [T, ...] -> [T, ...]; notes: weights [T]; effective_tasks [], 1 / sum w_i^2;
+        stretch [], the length of sum w_i g_i relative to the mean displacement.
     Meets:
         reconcile; independent.
     State:
@@ -61,7 +62,13 @@ class GradientAgreement(Interaction):
         total = axis.sum(moved)  # [T, P]
         score = (moved * total).sum(1)  # [T]: s_i = <g_i, sum_j g_j>, Eq. (1)
         found = weights(moved, score, axis)
-        return scale(rows, axis.size * found), {"weights": found, "scores": score}
+        step = axis.sum(found[:, None] * moved)[0]  # [P]: sum_i w_i g_i
+        notes = {
+            "weights": found,
+            "effective_tasks": 1 / axis.sum(found * found)[0],
+            "stretch": step.norm() / (total[0].norm() / axis.size).clamp_min(1e-30),
+        }
+        return scale(rows, axis.size * found), notes
 
 
 def weights(moved: Tensor, score: Tensor, axis: TaskAxis) -> Tensor:

@@ -36,12 +36,12 @@ class Together(Interaction):
     @property
     def places(self) -> frozenset[str]:
         """The hooks that any part overrides."""
-        return frozenset[str]().union(*(part.places for part in self.parts))
+        return frozenset().union(*(part.places for part in self.parts))
 
     @property
     def wants(self) -> frozenset[str]:
         """What the run must keep for any part."""
-        return frozenset[str]().union(*(part.needs for part in self.parts))
+        return frozenset().union(*(part.needs for part in self.parts))
 
     @property
     def independent(self) -> bool:

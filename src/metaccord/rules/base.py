@@ -107,26 +107,30 @@ class InnerRule(ABC):
         del carry, axis
         return {}
 
-    def part(self, episodes: Episode, step: int) -> Batch:
-        """Return the support examples of inner step ``step``: ``[T, batch or n, ...]``.
+    def arranged(self, episodes: Episode) -> Episode:
+        """Return the episodes with the support set laid out as the steps will read it.
 
-        The order comes from ``episodes.extra["order"]`` ([T], int64), or key 0 without one.
+        With mini-batches the support leaves become ``[T, steps * batch, ...]``. The order comes
+        from ``episodes.extra["order"]`` ([T], int64), or key 0 without one.
         """
-        support = episodes.support
-        if self.batch is None:
-            return support
-        leaves = pytree.tree_leaves(support)
-        tasks, count = leaves[0].shape[:2]
+        if self.batch is None or self.steps == 0:
+            return episodes
+        leaf = pytree.tree_leaves(episodes.support)[0]
+        tasks, count = leaf.shape[:2]
         order = episodes.extra.get("order")
         if order is None:
-            order = torch.zeros(tasks, dtype=torch.int64, device=leaves[0].device)
-        places = range(step * self.batch, (step + 1) * self.batch)
-        passes = [
-            keys.permutation(keys.mix(order, turn), count)[
-                :, max(places.start - turn * count, 0) : places.stop - turn * count
-            ]
-            for turn in range(places.start // count, (places.stop - 1) // count + 1)
-        ]
-        chosen = torch.cat(passes, dim=1)  # [T, batch]
-        rows = torch.arange(tasks, device=chosen.device)[:, None]
-        return pytree.tree_map(lambda leaf: leaf[rows, chosen], support)
+            order = torch.zeros(tasks, dtype=torch.int64, device=leaf.device)
+        length = self.steps * self.batch
+        passes = [keys.permutation(keys.mix(order, i), count) for i in range(-(-length // count))]
+        chosen = torch.cat(passes, dim=1)[:, :length]  # [T, steps * batch]
+        rows = torch.arange(tasks, device=leaf.device)[:, None]
+        return episodes._replace(
+            support=pytree.tree_map(lambda leaf: leaf[rows, chosen], episodes.support)
+        )
+
+    def part(self, support: Batch, step: int) -> Batch:
+        """Return the examples of inner step ``step`` from an arranged support set."""
+        if self.batch is None:
+            return support
+        start, size = step * self.batch, self.batch
+        return pytree.tree_map(lambda leaf: leaf[:, start : start + size], support)

@@ -1,0 +1,134 @@
+"""The training loop: a generator that the caller iterates."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from metaccord import tree
+from metaccord.axis import TaskAxis
+from metaccord.errors import UsageError
+from metaccord.inspection import inspect
+from metaccord.method import Method, initialise
+from metaccord.objective import Objective
+from metaccord.outer import Outer, restore_optimizer
+from metaccord.records import Record, collect
+from metaccord.step import traced
+from metaccord.tasks.source import TaskSource
+from metaccord.tuning import settled, tune
+from metaccord.types import Episode, MetaState, MetaStep, Params
+
+log = logging.getLogger("metaccord")
+Compute = Callable[[Params, Params, Episode], MetaStep]
+
+
+def train(
+    method: Method,
+    objective: Objective,
+    tasks: TaskSource,
+    *,
+    steps: int,
+    num_tasks: int = 25,
+    outer: Outer | None = None,
+    seed: int = 0,
+    state: MetaState | None = None,
+    slots: Params | None = None,
+) -> Iterator[Record]:
+    """Meta-train, yielding a record after each meta-step; stop by ``break``.
+
+    Nothing global is touched and no file is written; :func:`metaccord.experiment.run` does that.
+
+    Args:
+        method: What is meta-trained.
+        objective: Model, criterion and plan; an ``"auto"`` plan is measured first and logged.
+        tasks: Where the episodes come from.
+        steps: Number of meta-steps in all, those already done in ``state`` included.
+        num_tasks: Tasks of one meta-step.
+        outer: Outer optimiser; None: Adam at 1e-3.
+        seed: Of the initial weights, if there is no ``state``.
+        state: Where to go on; it is copied, not changed.
+        slots: Tensors of the outer optimiser to go on with (``Record.slots``).
+
+    Yields:
+        A :class:`metaccord.Record`; its ``state`` is live: the next step changes its tensors.
+
+    Raises:
+        UsageError: for numbers out of range, a model or criterion of the wrong shape, or a
+            parameter that never receives a gradient.
+        NumericalError: if a loss or gradient is not finite; nothing was updated with it.
+    """
+    if steps < 1 or num_tasks < 1:
+        raise UsageError(f"steps={steps} and num_tasks={num_tasks}: both must be at least 1")
+    outer = outer or Outer()
+    state = initialise(method, objective, seed=seed) if state is None else copied(state)
+    device = objective.place()
+    episodes = tree.to(tasks.episodes("train", state.step, range(num_tasks)), device)
+    if state.step < steps:
+        inspect(objective, state, episodes)
+    objective = settled(objective.planned(tune(method, objective, state, episodes)))
+    compute = _computation(method, objective, TaskAxis(num_tasks))
+    optimizer = outer.build(state.params.values())
+    if slots is not None:
+        restore_optimizer(optimizer, state.params, slots)
+    first = state.step
+    for step in range(first, steps):
+        start = time.perf_counter()
+        if step > first:
+            episodes = tree.to(tasks.episodes("train", step, range(num_tasks)), device)
+        found = compute(state.params, state.running, method.rule.arranged(episodes))
+        norm = global_norm(found.grads)
+        numbers = collect(found, norm, step)  # the one synchronisation; raises
+        for group in optimizer.param_groups:
+            group["lr"] = outer.rate(step, steps)
+        grads = outer.clipped(found.grads, norm)
+        for name, tensor in state.params.items():
+            tensor.grad = grads[name]
+        optimizer.step()
+        state = state._replace(running=found.running, step=step + 1)
+        yield Record(
+            step=step + 1,
+            seconds=time.perf_counter() - start,
+            numbers=numbers,
+            state=state,
+            optimizer=optimizer,
+            plan=objective.plan,
+        )
+
+
+def copied(state: MetaState) -> MetaState:
+    """Return the state with tensors of its own."""
+    return state._replace(
+        params=tree.mapped(lambda t: t.detach().clone(), state.params),
+        running=tree.mapped(lambda t: t.detach().clone(), state.running),
+    )
+
+
+def global_norm(grads: Params) -> Tensor:
+    """Return the Euclidean norm of all gradients together: ``[]``."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
+
+
+def _computation(method: Method, objective: Objective, axis: TaskAxis) -> Compute:
+    def compute(params: Params, running: Params, episodes: Episode) -> MetaStep:
+        return traced(method, objective, MetaState(params, running), episodes, axis)
+
+    if not objective.plan.compile:
+        return compute
+    compiled, plain = objective.plan.accelerate(compute), []
+
+    def fallback(params: Params, running: Params, episodes: Episode) -> MetaStep:
+        if not plain:
+            try:
+                return compiled(params, running, episodes)
+            except torch._dynamo.exc.TorchDynamoException as error:
+                log.warning("torch.compile failed, going on without it: %s", error)
+                plain.append(True)
+        eager = objective.planned(replace(objective.plan, compile=False))
+        return traced(method, eager, MetaState(params, running), episodes, axis)
+
+    return fallback

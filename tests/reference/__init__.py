@@ -1,0 +1,1 @@
+"""Slow twins and closed forms: the oracles of metaccord."""

@@ -1,0 +1,95 @@
+"""What the tests of the store share: example checkpoints, failing system calls, forked children."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaccord.checkpoint import Checkpoint
+
+DTYPES = (torch.float32, torch.float64, torch.int64, torch.bool)
+
+
+def example(step: int) -> Checkpoint:
+    """Return a small checkpoint whose every file differs from that of any other step."""
+    draw = torch.Generator().manual_seed(step)
+    tensors: dict[str, Tensor] = {"z.last": torch.randn(3, 4, generator=draw)}
+    for dtype in DTYPES:
+        values = torch.randint(0, 2**31, (5,), generator=draw)
+        tensors[f"{dtype}.row"] = values.to(dtype) if dtype != torch.bool else values % 2 == 0
+        tensors[f"{dtype}.scalar"] = torch.tensor(step, dtype=dtype)
+        tensors[f"{dtype}.empty"] = torch.empty(0, 3, dtype=dtype)
+    return Checkpoint(step, tensors, {"step": step, "best": float("-inf"), "plan": {"chunk": 4}})
+
+
+def assert_same(found: Checkpoint, expected: Checkpoint) -> None:
+    """Assert equality of every bit, the order of names included."""
+    assert found.step == expected.step
+    assert found.state == expected.state
+    assert list(found.tensors) == list(expected.tensors)
+    for name, tensor in expected.tensors.items():
+        other = found.tensors[name]
+        assert (other.dtype, other.shape) == (tensor.dtype, tensor.shape)
+        assert other.numpy().tobytes() == tensor.contiguous().numpy().tobytes()
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    """Replace ``target`` by a copy of ``folder``."""
+    if target.exists():
+        shutil.rmtree(target)
+    return Path(shutil.copytree(folder, target))
+
+
+class FailingOs:
+    """A stand-in for the module ``os`` whose n-th call fails, or all calls from the n-th on.
+
+    A failing write stores half of its bytes first, a failing close closes.
+    """
+
+    def __init__(self, at: int, code: int, *, persistent: bool = False) -> None:
+        self.at, self.code, self.persistent = at, code, persistent
+        self.calls: list[str] = []
+        self.fired: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(os, name)
+        if not callable(real):
+            return real
+
+        def call(*given: Any) -> Any:
+            self.calls.append(name)
+            number = len(self.calls)
+            if number < self.at or (number > self.at and not self.persistent):
+                return real(*given)
+            self.fired.append(name)
+            if name in ("write", "pwrite"):
+                real(given[0], given[1][: len(given[1]) // 2], *given[2:])
+            if name == "close":
+                real(*given)
+            raise OSError(self.code, os.strerror(self.code))
+
+        return call
+
+
+def fork(work: Callable[[], None]) -> int:
+    """Run ``work`` in a child process and return its process id; the exit status is 0 or 1."""
+    child = os.fork()
+    if child:
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def exit_code(child: int) -> int:
+    """Wait for a child and return its exit code, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

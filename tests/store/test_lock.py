@@ -1,0 +1,81 @@
+"""The lock of a run folder, with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from metaccord.errors import UsageError
+from metaccord.rundir import RunDirectory
+
+from .support import exit_code, fork
+
+
+def test_second_process_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    def hold() -> None:
+        RunDirectory.create(tmp_path / "run", {"lr": 0.1}).append({"step": 0})
+        time.sleep(60)
+
+    child = fork(hold)
+    try:
+        log = tmp_path / "run" / "records.jsonl"
+        deadline = time.monotonic() + 20
+        while not (log.exists() and log.read_bytes()) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        with pytest.raises(UsageError) as caught:
+            RunDirectory.open(tmp_path / "run")
+        assert f"process {child} on host {socket.gethostname()!r}" in str(caught.value)
+        assert len(RunDirectory.read(tmp_path / "run").records()) == 1
+    finally:
+        os.kill(child, signal.SIGKILL)
+        assert exit_code(child) == -signal.SIGKILL
+    RunDirectory.open(tmp_path / "run").close()  # The lock of a dead process is free.
+
+
+def test_one_process_cannot_open_twice(tmp_path: Path) -> None:
+    with (
+        RunDirectory.create(tmp_path, {}),
+        pytest.raises(UsageError, match=f"process {os.getpid()} "),
+    ):
+        RunDirectory.open(tmp_path)
+
+
+def test_forked_children_neither_hold_nor_use_the_lock(tmp_path: Path) -> None:
+    """A data worker that outlives its run must not keep the run busy."""
+    read_end, write_end = os.pipe()
+    with RunDirectory.create(tmp_path, {}) as run:
+
+        def worker() -> None:
+            with pytest.raises(UsageError, match="needs the lock"):
+                run.append({"step": 1})
+            run.close()
+            os.close(write_end)
+            os.read(read_end, 1)
+
+        child = fork(worker)
+        with pytest.raises(UsageError, match="in use"):
+            RunDirectory.open(tmp_path)
+    RunDirectory.open(tmp_path).close()
+    assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    os.close(write_end)
+    assert exit_code(child) == 0
+    os.close(read_end)
+
+
+def test_exactly_one_of_four_racing_processes_creates(tmp_path: Path) -> None:
+    def race(path: Path, begin: int) -> None:
+        time.sleep(max(0.0, begin / 1e9 - time.time()))
+        RunDirectory.create(path, {"lr": 0.1})
+        time.sleep(0.05)
+
+    for number in range(10):
+        begin = time.time_ns() + 20_000_000
+        path = tmp_path / f"run-{number}"
+        children = [fork(lambda p=path, b=begin: race(p, b)) for _ in range(4)]  # type: ignore[misc]
+        assert sorted(map(exit_code, children)) == [0, 1, 1, 1]
+        assert RunDirectory.read(path).config == {"lr": 0.1}
