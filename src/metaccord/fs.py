@@ -231,6 +231,13 @@ def lock(path: Path, owner: bytes) -> int | None:
 
 
 def unlock(descriptor: int) -> None:
-    """Give a lock back; in a forked child this leaves the parent's lock alone."""
+    """Give a lock back, also if a child process was forked meanwhile."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    close(descriptor)
+
+
+def close(descriptor: int) -> None:
+    """Close a descriptor; in a forked child this leaves the parent's lock alone."""
     with suppress(OSError):
         os.close(descriptor)

@@ -49,6 +49,12 @@ class Lock:
             self._descriptor = None
         _locks.discard(self)
 
+    def leave(self) -> None:
+        """Drop a forked child's copy; the parent keeps the lock."""
+        if self._descriptor is not None:
+            fs.close(self._descriptor)
+            self._descriptor = None
+
 
 class Log(NamedTuple):
     """The record log, read up to its first damaged line.
@@ -183,7 +189,8 @@ _locks: weakref.WeakSet[Lock] = weakref.WeakSet()
 def _leave_locks_to_the_parent() -> None:
     """Close a forked child's copies, or data workers would hold the lock of a dead run."""
     for lock in list(_locks):
-        lock.release()
+        lock.leave()
+    _locks.clear()
 
 
 os.register_at_fork(after_in_child=_leave_locks_to_the_parent)

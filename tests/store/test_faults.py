@@ -67,6 +67,9 @@ def test_save_and_rotate(
         where = (at, failing.calls[at - 1])
         assert failing.fired, where
         assert not saved or caplog.records, where
+        for name in os.listdir(folder):
+            if name.startswith("step-"):  # Whatever has a final name is whole.
+                checkpoint.verify(folder / name)
         assert_same(checkpoint.read(folder, step=2), example(2))
         found = checkpoint.read(folder)
         assert found.step == 3 if saved else found.step in (2, 3), where
@@ -75,6 +78,16 @@ def test_save_and_rotate(
         assert sorted(os.listdir(folder)) == ["step-000002", "step-000003"], where
         claimed += saved
     assert 0 < claimed < len(calls) / 2
+
+
+def test_the_disk_is_waited_for_before_and_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No kill shows a missing fsync, because the page cache survives it; the order does."""
+    calls = _calls(lambda: checkpoint.write(tmp_path, example(1)), monkeypatch)
+    order = [name for name in calls if name in ("mkdir", "write", "fsync", "replace")]
+    one_file = ["write", "fsync"]
+    assert order == ["mkdir", "mkdir", "fsync", *one_file * 3, "fsync", "replace", "fsync"]
 
 
 @pytest.mark.parametrize("code", [*CODES, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from metaccord import fs
 from metaccord.errors import UsageError
 from metaccord.rundir import RunDirectory
 
@@ -65,6 +66,44 @@ def test_forked_children_neither_hold_nor_use_the_lock(tmp_path: Path) -> None:
     os.close(write_end)
     assert exit_code(child) == 0
     os.close(read_end)
+
+
+def test_a_child_that_has_not_run_yet_does_not_hold_a_released_lock(tmp_path: Path) -> None:
+    first = fs.lock(tmp_path / "lock", b"")
+    assert first is not None
+    copy = os.dup(first)  # What a forked child owns before its first instruction.
+    fs.unlock(first)
+    second = fs.lock(tmp_path / "lock", b"")
+    assert second is not None
+    fs.unlock(second)
+    os.close(copy)
+
+
+def test_the_lock_of_a_killed_run_is_free_though_its_worker_lives(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+
+    def train() -> None:
+        with RunDirectory.create(tmp_path / "run", {}):
+            worker = fork(lambda: time.sleep(60) if _tell(write_end, os.getpid()) else None)
+            exit_code(worker)
+
+    child = fork(train)
+    worker = int.from_bytes(os.read(read_end, 8), "little")
+    try:
+        with pytest.raises(UsageError, match=f"process {child} "):
+            RunDirectory.open(tmp_path / "run")
+        os.kill(child, signal.SIGKILL)
+        assert exit_code(child) == -signal.SIGKILL
+        os.kill(worker, 0)
+        RunDirectory.open(tmp_path / "run").close()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.close(read_end)
+        os.close(write_end)
+
+
+def _tell(end: int, number: int) -> bool:
+    return os.write(end, number.to_bytes(8, "little")) == 8
 
 
 def test_exactly_one_of_four_racing_processes_creates(tmp_path: Path) -> None:

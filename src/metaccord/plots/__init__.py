@@ -1,0 +1,18 @@
+"""Pictures: pure functions from results to figures; imported on demand, never by training."""
+
+from metaccord.plots.agreement import cosines, task_cosines, weights
+from metaccord.plots.curves import error_by_step, training
+from metaccord.plots.episode import episode
+from metaccord.plots.sine import adaptation
+from metaccord.plots.style import save
+
+__all__ = [
+    "adaptation",
+    "cosines",
+    "episode",
+    "error_by_step",
+    "save",
+    "task_cosines",
+    "training",
+    "weights",
+]

@@ -1,0 +1,221 @@
+"""The contract matrix: one line per rule, estimator, preset, interaction and model.
+
+Everything is tiny and drawn from fixed seeds, without touching the global generator.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+import metaccord as mc
+from metaccord import tree
+from metaccord.estimators import MAML, Estimator, Reptile
+from metaccord.interactions import GradientAgreement, Interaction, Together
+from metaccord.methods import fomaml, gradient_agreement, maml, reptile
+from metaccord.rules import SGD, Adam, InnerRule
+from metaccord.tasks import TaskSource
+from metaccord.tasks.stream import uniforms
+from metaccord.types import Batch, Episode, Params, Stacked
+from tests.reference.inner import Task
+
+torch.set_num_threads(1)
+
+RULES: dict[str, InnerRule] = {
+    "sgd": SGD(steps=2, lr=0.1),
+    "sgd, mini-batches": SGD(steps=3, lr=0.1, batch=4),
+    "sgd, head": SGD(steps=2, lr=0.1, only=("head",)),
+    "adam": Adam(steps=2, lr=0.05),
+    "adam, both moments": Adam(steps=2, lr=0.05, beta1=0.9),
+    "adam, persistent": Adam(steps=2, lr=0.05, beta1=0.5, batch=3, persist=True),
+}
+ESTIMATORS: dict[str, Estimator] = {
+    "maml": MAML(),
+    "fomaml": MAML(first_order=True),
+    "reptile": Reptile(),
+}
+INTERACTIONS: dict[str, Interaction] = {
+    "none": Interaction(),
+    "agreement": GradientAgreement(),
+    "together": Together(parts=(GradientAgreement(),)),
+}
+BASES: dict[str, mc.Method] = {
+    "maml": maml(steps=2, lr=0.2),
+    "fomaml": fomaml(steps=2, lr=0.2),
+    "reptile": reptile(steps=3, lr=0.2, batch=4),
+    "reptile, adam": reptile(steps=3, lr=0.05, batch=4, inner="adam"),
+}
+METHODS: dict[str, mc.Method] = BASES | {
+    f"{name}, agreement": gradient_agreement(base) for name, base in BASES.items()
+}
+
+
+class Tied(nn.Module):
+    """Two layers that share one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 1)
+        self.second.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, 3] -> [n, 1]."""
+        return self.head(torch.tanh(self.second(torch.tanh(self.first(x)))))
+
+
+def _net(*body: nn.Module, head: nn.Module) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(body=nn.Sequential(*body), head=head))
+
+
+def _pictures(norm: nn.Module) -> nn.Sequential:
+    """Convolution without bias (a bias before batch statistics has only rounding as gradient)."""
+    conv = nn.Conv2d(1, 2, 3, padding=1, bias=False)
+    return _net(conv, norm, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), head=nn.Linear(18, 3))
+
+
+def _vectors(*middle: nn.Module, bias: bool = True) -> nn.Sequential:
+    return _net(nn.Linear(3, 4, bias=bias), *middle, nn.Tanh(), head=nn.Linear(4, 1))
+
+
+def _frozen() -> nn.Module:
+    model = _vectors()
+    model.get_submodule("body.0").requires_grad_(False)
+    return model
+
+
+class Model(NamedTuple):
+    """A network, and whether it sees pictures (3 classes) or vectors (regression)."""
+
+    build: Callable[[], nn.Module]
+    pictures: bool
+
+
+MODELS: dict[str, Model] = {
+    "batchnorm2d": Model(lambda: _pictures(nn.BatchNorm2d(2, track_running_stats=False)), True),
+    "instancenorm2d": Model(lambda: _pictures(nn.InstanceNorm2d(2, affine=True)), True),
+    "groupnorm": Model(lambda: _pictures(nn.GroupNorm(1, 2)), True),
+    "convolution": Model(lambda: _pictures(nn.Identity()), True),
+    "batchnorm1d": Model(
+        lambda: _vectors(nn.BatchNorm1d(4, track_running_stats=False), bias=False), False
+    ),
+    "layernorm": Model(lambda: _vectors(nn.LayerNorm(4)), False),
+    "plain": Model(lambda: _vectors(), False),
+    "tied": Model(Tied, False),
+    "frozen": Model(_frozen, False),
+}
+NORMS = ("batchnorm2d", "instancenorm2d", "groupnorm", "batchnorm1d", "layernorm", "plain")
+
+
+def module(name: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Module:
+    """Build a model of the matrix with weights from a seed; every norm gets a random scale."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found = MODELS[name].build()
+        for part in found.modules():
+            if "Norm" in type(part).__name__:
+                nn.init.uniform_(part.weight, 0.5, 1.5)
+                nn.init.uniform_(part.bias, -0.5, 0.5)
+    return found.to(dtype)
+
+
+def objective(
+    name: str, plan: mc.Plan | None = None, dtype: torch.dtype = torch.float64
+) -> mc.Objective:
+    """Return model and criterion; by default under one ``vmap``."""
+    criterion = cross_entropy if MODELS[name].pictures else mse_loss
+    return mc.Objective(module(name, dtype), criterion, plan or mc.Plan(chunk="all"))
+
+
+def episodes(
+    name: str, count: int = 4, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> Episode:
+    """Return tasks with 6 support and 5 query examples."""
+    generator = torch.Generator().manual_seed(seed)
+    pictures = MODELS[name].pictures
+    shape = (count, 11, 1, 6, 6) if pictures else (count, 11, 3)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    direction = torch.randn(count, 3, 1, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (count, 11), generator=generator)
+    x, y = x.to(dtype), labels if pictures else torch.sin(x @ direction).to(dtype)
+    order = torch.randint(0, 2**62, (count,), generator=generator)
+    return Episode(Batch(x[:, :6], y[:, :6]), Batch(x[:, 6:], y[:, 6:]), {"order": order})
+
+
+def step(
+    method: mc.Method,
+    name: str,
+    plan: mc.Plan | None = None,
+    *,
+    count: int = 4,
+    dtype: torch.dtype = torch.float64,
+) -> mc.MetaStep:
+    """Return one meta-step of a method on a model of the matrix."""
+    goal = objective(name, plan, dtype)
+    state = mc.initialise(method, goal)
+    return mc.meta_gradient(method, goal, state, episodes(name, count, dtype))
+
+
+def twin_tasks(method: mc.Method, found: Episode) -> list[Task]:
+    """Hand the twin the mini-batches that the rule cuts, task by task."""
+    rule, arranged = method.rule, method.rule.arranged(found)
+    parts = [rule.part(arranged.support, k) for k in range(rule.steps)]
+    return [
+        Task(
+            [tuple(tree.unbind(part)[task]) for part in parts], tuple(tree.unbind(found.query)[task])
+        )
+        for task in range(tree.tasks_in(found))
+    ]
+
+
+def model_rows(rows: Stacked) -> Stacked:
+    """Return the rows of the model's tensors, without prefix."""
+    return tree.scope(rows, "model")
+
+
+def stacked(rows: list[Params]) -> Stacked:
+    """Return a twin's list of rows as ``[T, ...]``."""
+    return tree.join(rows, torch.stack)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blobs(TaskSource):
+    """Tell three noisy pictures of 6x6 apart; a source of episodes with classes and pictures."""
+
+    classifies: ClassVar[bool] = True
+    shots: int = 2
+    queries: int = 3
+
+    def episodes(self, split: str, step: int, tasks: range) -> Episode:
+        """Return tasks with the classes in turn."""
+        each = self.support_shots(split) + self.queries
+        raw = self.draws(split, step, tasks, 2 + 3 * 36 * (1 + each))
+        unit = uniforms(raw[:, 2:]).reshape(len(tasks), 3, 1 + each, 1, 6, 6)
+        pictures = torch.from_numpy(np.ascontiguousarray(unit[:, :, :1] + unit[:, :, 1:])).float()
+        labels = torch.arange(3).repeat(len(tasks), 1)
+
+        def batch(chosen: Tensor) -> Batch:
+            number = chosen.shape[2]
+            return Batch(chosen.flatten(1, 2), labels.repeat_interleave(number, 1))
+
+        shots = self.support_shots(split)
+        return Episode(batch(pictures[:, :, :shots]), batch(pictures[:, :, shots:]), self.keys(raw))
+
+
+def bits(tensors: Any) -> list[Tensor]:
+    """Return copies of all tensors of a tree, to compare bit by bit."""
+    found: list[Tensor] = []
+    tree.mapped(lambda leaf: found.append(leaf.detach().clone()), tensors)
+    return found
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Say whether two trees hold identical tensors; NaN equals nothing."""
+    left, right = bits(a), bits(b)
+    return len(left) == len(right) and all(map(torch.equal, left, right))
