@@ -208,6 +208,16 @@ class Blobs(TaskSource):
         return Episode(batch(pictures[:, :, :shots]), batch(pictures[:, :, shots:]), self.keys(raw))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sines(mc.tasks.Sinusoid):
+    """Sine waves in float64."""
+
+    def episodes(self, split: str, step: int, tasks: range) -> Episode:
+        """Return the same tasks, widened."""
+        found = super().episodes(split, step, tasks)
+        return tree.mapped(lambda t: t.double() if t.is_floating_point() else t, found)
+
+
 def bits(tensors: Any) -> list[Tensor]:
     """Return copies of all tensors of a tree, to compare bit by bit."""
     found: list[Tensor] = []

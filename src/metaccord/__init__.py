@@ -1,17 +1,57 @@
 """Gradient-based meta-learning in which tasks influence each other through their gradients."""
 
-from metaccord import errors, interactions, losses, methods, models, rules, tasks
+__version__ = "0.1.0"
+
+from metaccord import data, errors, interactions, losses, methods, models, rules, tasks
 from metaccord.axis import TaskAxis
 from metaccord.engine import Plan
 from metaccord.evaluate import Protocol, Scores, evaluate
+from metaccord.experiment import Experiment
+from metaccord.learner import Learner, adapt, load, save
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
 from metaccord.outer import Outer
 from metaccord.records import Record
+from metaccord.runs import run
 from metaccord.step import meta_gradient
 from metaccord.train import train
 from metaccord.tuning import tune
 from metaccord.types import Adaptation, Batch, Episode, MetaState, MetaStep, Own
 from metaccord.watch import Watch
 
-__version__ = "0.1.0"
+__all__ = [
+    "Adaptation",
+    "Batch",
+    "Episode",
+    "Experiment",
+    "Learner",
+    "MetaState",
+    "MetaStep",
+    "Method",
+    "Objective",
+    "Outer",
+    "Own",
+    "Plan",
+    "Protocol",
+    "Record",
+    "Scores",
+    "TaskAxis",
+    "Watch",
+    "adapt",
+    "data",
+    "errors",
+    "evaluate",
+    "initialise",
+    "interactions",
+    "load",
+    "losses",
+    "meta_gradient",
+    "methods",
+    "models",
+    "rules",
+    "run",
+    "save",
+    "tasks",
+    "train",
+    "tune",
+]

@@ -59,4 +59,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for an unknown ``what`` called ``name``."""
-    return UsageError(f"unknown {what} {name!r}: {nearest(name, known)}")
+    return UsageError(f"unknown {what} {name!r}: {nearest(name, known)}".replace(". '", ".'"))

@@ -1,0 +1,93 @@
+"""Who competes: contestants that compute the same meta-gradient, each peer by its fastest idiom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from cases import Problem
+from ours import prepared
+from peers import IDIOMS, Grads, Step
+from race import seconds
+
+import metaccord as mc
+
+TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
+NEAR = 1.3  # idioms within this factor of the peer's fastest run the whole race
+EAGER, COMPILED = "metaccord", "metaccord, compiled"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to compute the meta-gradient.
+
+    Args:
+        name: Library and idiom.
+        library: Whose it is.
+        build: From a problem to a step; its own time is not measured.
+    """
+
+    name: str
+    library: str
+    build: Callable[[Problem], Step]
+
+
+def entries(plans: dict[str, mc.Plan], peers: dict[str, ModuleType]) -> list[Entry]:
+    """Return our entries, the reference first, and every idiom of the peers."""
+    found = [
+        Entry(name, "metaccord", lambda problem, plan=plan: prepared(problem, plan)[0])
+        for name, plan in plans.items()
+    ]
+    for library, module in peers.items():
+        for idiom, build in IDIOMS[library].items():
+            name = f"{library}: {idiom}"
+            found.append(
+                Entry(name, library, lambda problem, b=build, m=module: b(m, problem))
+            )
+    return found
+
+
+def relative_error(a: Grads, b: Grads) -> float:
+    """Return ``||a - b|| / ||b||`` over all parameters; infinite if one has no gradient."""
+    if a.keys() != b.keys():
+        return float("inf")
+    difference = torch.stack([(a[k].double() - b[k].double()).norm() for k in b]).norm()
+    return float(difference / torch.stack([b[k].double().norm() for k in b]).norm())
+
+
+def check(
+    found: list[Entry], problem: Problem, dtype: str, device: str
+) -> tuple[dict[str, Step], dict[str, dict[str, Any]]]:
+    """Run every entry once and compare it with the first.
+
+    Returns:
+        The steps that agree, and error, verdict and seconds of the first call of all entries.
+    """
+    steps: dict[str, Step] = {}
+    facts: dict[str, dict[str, Any]] = {}
+    reference: Grads = {}
+    for entry in found:
+        results: list[Grads] = []
+        step = entry.build(problem)
+        took = seconds(lambda: results.append(step()), device)  # noqa: B023 - called at once
+        reference = reference or results[0]
+        error = relative_error(results[0], reference)
+        agrees = error <= TOLERANCES[dtype]
+        facts[entry.name] = {"error": error, "agrees": agrees, "first_call_s": took}
+        if agrees:
+            steps[entry.name] = step
+    return steps, facts
+
+
+def fastest(found: list[Entry], steps: dict[str, Step], device: str) -> dict[str, Step]:
+    """Keep all of ours, and the idioms of each peer that are near its fastest."""
+    kept = {e.name: steps[e.name] for e in found if e.library == "metaccord" and e.name in steps}
+    for library in {e.library: None for e in found if e.library != "metaccord"}:
+        names = [e.name for e in found if e.library == library and e.name in steps]
+        took = {n: min(seconds(steps[n], device) for _ in range(2)) for n in names}
+        limit = NEAR * min(took.values(), default=0.0)
+        kept |= {n: steps[n] for n in names if took[n] <= limit}
+    return kept

@@ -1,0 +1,7 @@
+"""``python -m metaccord``."""
+
+import sys
+
+from metaccord.cli.main import main
+
+sys.exit(main())

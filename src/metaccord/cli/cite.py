@@ -1,0 +1,42 @@
+"""``metaccord cite``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from metaccord.data import OMNIGLOT
+from metaccord.errors import UsageError
+from metaccord.experiment import FAMILIES, Experiment, compose
+from metaccord.method import Method
+from metaccord.methods import CITATIONS
+from metaccord.rundir import RunDirectory
+from metaccord.tasks import Omniglot
+
+
+def cite(what: tyro.conf.Positional[str]) -> int:
+    """Print BibTeX of everything that a method or a run used.
+
+    Args:
+        what: A method such as reptile+agreement, or the folder of a run.
+    """
+    extra: list[str] = []
+    if (Path(what) / "run.json").exists():
+        experiment = Experiment.from_tree(RunDirectory.read(Path(what)).config["experiment"])
+        method = experiment.method
+        if isinstance(experiment.tasks, Omniglot):
+            extra = [OMNIGLOT.citation]
+    else:
+        base, *interactions = what.split("+")
+        try:
+            method = compose(base, interactions, next(iter(FAMILIES)))
+        except UsageError as error:
+            raise UsageError(f"{error} (or give the folder of a run)") from error
+    print("\n\n".join([*references(method), *extra]))
+    return 0
+
+
+def references(method: Method) -> list[str]:
+    """Return one BibTeX entry per part of a method."""
+    return [CITATIONS[method.name], *(part.reference for part in method.interactions)]

@@ -1,0 +1,177 @@
+"""``metaccord compare``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import re
+import sys
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from metaccord.cli.evaluate import scored
+from metaccord.cli.interrupt import listening
+from metaccord.cli.progress import shown
+from metaccord.errors import UsageError
+from metaccord.evaluate import Protocol, Scores
+from metaccord.experiment import default
+from metaccord.rundir import RunDirectory
+from metaccord.runs import run
+from metaccord.statistics import Interval, over_seeds, over_tasks
+
+Flag = tyro.conf.FlagCreatePairsOff
+Results = dict[str, list[Scores]]
+
+
+def compare(
+    what: tyro.conf.Positional[tuple[str, ...]],
+    *,
+    methods: str = "maml,maml+agreement",
+    seeds: int = 3,
+    steps: int | None = None,
+    out: Path | None = None,
+    protocol: str = "transductive",
+    tasks: int = 600,
+    json: Flag[bool] = False,
+    set: tuple[str, ...] = (),
+) -> int:
+    """Train methods on the same draws over several seeds, or compare finished runs.
+
+    Every method meets the same training episodes for a seed, and all meet the same test
+    episodes. Finished and interrupted runs in --out are taken up again.
+
+    Args:
+        what: A family of tasks, or two or more folders of runs.
+        methods: Methods with their interactions, for example maml,reptile,reptile+agreement.
+        seeds: Number of seeds, from 0.
+        steps: Meta-steps of each run.
+        out: Folder for the runs (default: runs/compare-TASKS).
+        protocol: transductive, inductive or frozen.
+        tasks: Number of test tasks.
+        json: Print one JSON object.
+        set: Settings for all runs, as name=value.
+    """
+    how = Protocol(statistics=protocol, tasks=tasks)  # type: ignore[arg-type]
+    if len(what) > 1 or (Path(what[0]) / "run.json").exists():
+        results, code = {name: [scored(Path(name), how)[0]] for name in what}, 0
+    else:
+        settings = [*([f"steps={steps}"] if steps is not None else []), *set]
+        folder = out or Path("runs") / f"compare-{what[0]}"
+        results, code = trained(what[0], methods.split(","), seeds, settings, folder, how, json)
+    if code:
+        return code
+    if json:
+        print(jsonlib.dumps(summary(results)))
+    else:
+        show(results, str(next(iter(results.values()))[0].protocol))
+    return 0
+
+
+def trained(
+    family: str,
+    methods: list[str],
+    seeds: int,
+    settings: list[str],
+    out: Path,
+    protocol: Protocol,
+    quiet: bool = False,
+) -> tuple[Results, int]:
+    """Train every method with every seed, and measure all on the same test episodes.
+
+    Returns:
+        The scores by method, one per seed, and the exit code if a signal came.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds is {seeds}: it must be at least 1")
+    planned = {}
+    for label in methods:  # all are checked before the first one is trained
+        base, *interactions = label.split("+")
+        planned[label] = default(family, base, interactions).changed(settings)
+    results: Results = {label: [] for label in planned}
+    with listening() as interrupt:
+        for label, experiment in planned.items():
+            for seed in range(seeds):
+                folder = out / re.sub(r"[^\w.-]", "-", label) / f"seed-{seed}"
+                mine = experiment.changed([f"seed={seed}"])
+                exists = (folder / "run.json").exists()
+                begun = _last(folder) if exists else 0
+                if begun < mine.steps:
+                    records = run(mine, folder, resume=exists, stop=interrupt)
+                    title = f"{label}, seed {seed}"
+                    for _ in records if quiet else shown(
+                        records, title=title, start=begun, steps=mine.steps, as_json=False
+                    ):
+                        pass
+                if interrupt.code:
+                    print(f"interrupted: saved in {out}; the same command goes on", file=sys.stderr)
+                    return results, interrupt.code
+                results[label].append(scored(folder, protocol)[0])
+    return results, 0
+
+
+def paired(ours: list[Scores], base: list[Scores]) -> Interval:
+    """Return the difference in accuracy, or loss, with its interval; episodes are shared.
+
+    Over seeds (Student's t) if there are several, else over tasks.
+    """
+    if ours[0].protocol != base[0].protocol:
+        raise UsageError("numbers measured under different protocols are not compared")
+    gaps = [_values(a) - _values(b) for a, b in zip(ours, base, strict=True)]
+    if len(gaps) == 1:
+        return over_tasks(gaps[0].tolist())
+    return over_seeds([float(gap.mean()) for gap in gaps])
+
+
+def summary(results: Results) -> dict[str, object]:
+    """Return all results and paired differences to the first method as one JSON object."""
+    base = next(iter(results))
+    return {
+        label: {
+            "mean": _over(scores)._asdict(),
+            "minus_first": paired(scores, results[base])._asdict() if label != base else None,
+            "runs": [one.json() for one in scores],
+        }
+        for label, scores in results.items()
+    }
+
+
+def show(results: Results, protocol: str) -> None:
+    """Print the table; a star marks a difference whose interval leaves out 0."""
+    base = next(iter(results))
+    several = len(results[base]) > 1
+    classifies = results[base][0].accuracies is not None
+    unit = "accuracy %" if classifies else "loss"
+    table = Table(title=f"{unit}, 95 % intervals over {'seeds' if several else 'tasks'}")
+    for column in ("method", unit, f"minus {base} (paired)"):
+        table.add_column(column)
+    factor = 100 if classifies else 1
+    for label, scores in results.items():
+        gap = paired(scores, results[base]) if label != base else None
+        clear = gap is not None and abs(gap.mean) > gap.half
+        cells = [_cell(_over(scores), factor), "" if gap is None else _cell(gap, factor)]
+        table.add_row(label, cells[0], cells[1] + (" *" if clear else ""))
+    console = Console()
+    console.print(table)
+    console.print(f"protocol: {protocol}; * the interval leaves out 0", highlight=False)
+
+
+def _over(scores: list[Scores]) -> Interval:
+    if len(scores) == 1:
+        return over_tasks(_values(scores[0]).tolist())
+    return over_seeds([float(_values(one).mean()) for one in scores])
+
+
+def _values(scores: Scores):  # noqa: ANN202
+    found = scores.losses if scores.accuracies is None else scores.accuracies
+    return found[:, -1]
+
+
+def _cell(interval: Interval, factor: float) -> str:
+    return f"{factor * interval.mean:.4g} ± {factor * interval.half:.2g}"
+
+
+def _last(folder: Path) -> int:
+    records = RunDirectory.read(folder).records()
+    return records[-1]["step"] if records else 0

@@ -1,0 +1,31 @@
+"""``metaccord demo``: Reptile against Gradient Agreement on sine waves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from metaccord.cli.compare import show, trained
+from metaccord.evaluate import Protocol
+
+METHODS = ["reptile", "reptile+agreement"]
+SETTINGS = ["steps=10000", "plan.compile=true", "plan.chunk=all", "checkpoint_every=2500"]
+
+
+def demo(*, out: Path = Path("demo"), seeds: int = 3, set: tuple[str, ...] = ()) -> int:
+    """Compare Reptile with Gradient Agreement on sine waves, on the same draws, and draw both.
+
+    Args:
+        out: Folder for runs and pictures.
+        seeds: Number of seeds.
+        set: Settings for all runs, as name=value.
+    """
+    protocol = Protocol(tasks=1000, steps=5)
+    results, code = trained("sinusoid", METHODS, seeds, [*SETTINGS, *set], out / "runs", protocol)
+    if code:
+        return code
+    show(results, str(results[METHODS[0]][0].protocol))
+    from metaccord.plots.of_comparison import pictures
+
+    for path in pictures(out / "runs", results, out):
+        print(f"picture: {path}")
+    return 0

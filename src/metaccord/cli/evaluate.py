@@ -1,0 +1,60 @@
+"""``metaccord evaluate``."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from pathlib import Path
+
+import tyro
+
+from metaccord import fs
+from metaccord.evaluate import Protocol, Scores
+from metaccord.evaluate import evaluate as measure
+from metaccord.runs import load_state
+
+Flag = tyro.conf.FlagCreatePairsOff
+
+
+def evaluate(
+    run: tyro.conf.Positional[Path],
+    *,
+    protocol: str = "transductive",
+    tasks: int = 600,
+    steps: int | None = None,
+    split: str = "test",
+    json: Flag[bool] = False,
+) -> int:
+    """Measure a run on isolated, unseen tasks.
+
+    Args:
+        run: Folder of the run.
+        protocol: transductive, inductive or frozen: what batch normalisation sees.
+        tasks: Number of tasks.
+        steps: Inner steps (default: as trained).
+        split: test or validation.
+        json: Print one JSON object.
+    """
+    how = Protocol(statistics=protocol, tasks=tasks, steps=steps, split=split)  # type: ignore[arg-type]
+    scores, at = scored(run, how)
+    print(jsonlib.dumps(scores.json()) if json else f"{run} at step {at}: {scores}")
+    return 0
+
+
+def scored(run: Path, protocol: Protocol) -> tuple[Scores, int]:
+    """Return the scores of a run's newest checkpoint and its step, and keep them in the folder.
+
+    Args:
+        run: Folder of the run; the scores go to ``scores/``.
+        protocol: How to measure.
+    """
+    experiment, state, _ = load_state(run)
+    every = protocol.steps if protocol.steps is not None else experiment.method.rule.steps
+    at = tuple(range(min(every, 10) + 1))
+    scores = measure(
+        experiment.method, experiment.objective(), state, experiment.tasks, protocol, at=at
+    )
+    name = f"{protocol.split}-{protocol.statistics}-{every}-steps-{protocol.tasks}-tasks.json"
+    fs.make(run / "scores")
+    found = {"step": state.step, **scores.json()}
+    fs.write_atomic(run / "scores" / name, jsonlib.dumps(found, indent=1).encode())
+    return scores, state.step

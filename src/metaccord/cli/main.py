@@ -1,0 +1,52 @@
+"""Entry point: verbs, errors and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from tyro.extras import SubcommandApp
+
+from metaccord.cli.cite import cite
+from metaccord.cli.compare import compare
+from metaccord.cli.data import data
+from metaccord.cli.demo import demo
+from metaccord.cli.evaluate import evaluate
+from metaccord.cli.plot import plot
+from metaccord.cli.train import train
+from metaccord.errors import MetaccordError, ResourceError
+
+VERBS = (train, evaluate, compare, plot, data, cite, demo)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code of the process.
+
+    Args:
+        argv: Words after the program's name; None: those of the process.
+    """
+    app = SubcommandApp()
+    for verb in VERBS:
+        app.command(verb)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    log = logging.getLogger("metaccord")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        return int(app.cli(prog="metaccord", args=argv) or 0)
+    except MetaccordError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except MemoryError:
+        print(
+            "error: out of memory: lower num_tasks, or --set plan.memory=2GiB", file=sys.stderr
+        )
+        return ResourceError.exit_code
+    except BrokenPipeError:  # the reader, for example `head`, has seen enough
+        sys.stderr.close()
+        return 0
+    finally:
+        log.removeHandler(handler)

@@ -1,0 +1,21 @@
+"""``metaccord plot``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+
+def plot(run: tyro.conf.Positional[Path], *, out: Path | None = None) -> int:
+    """Draw the pictures of a run.
+
+    Args:
+        run: Folder of the run.
+        out: Folder for the pictures (default: RUN/plots).
+    """
+    from metaccord.plots.of_run import pictures
+
+    for path in pictures(run, out or run / "plots"):
+        print(path)
+    return 0

@@ -1,0 +1,74 @@
+"""Progress of a training: a live bar on a terminal, plain lines in a log, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from metaccord.records import Record
+
+EVERY = 10.0  # seconds between plain lines
+
+
+def shown(
+    records: Iterable[Record], *, title: str, start: int, steps: int, as_json: bool
+) -> Iterator[Record]:
+    """Yield the records while showing them in the way that fits the output.
+
+    Args:
+        records: Of a training.
+        title: What is trained.
+        start: Steps done before.
+        steps: Steps in all.
+        as_json: One JSON object per record on standard output, nothing else.
+    """
+    if as_json:
+        for record in records:
+            print(json.dumps(record.json()), flush=True)
+            yield record
+    elif sys.stderr.isatty():
+        yield from _bar(records, title, start, steps)
+    else:
+        yield from _lines(records, title, start, steps)
+
+
+def _bar(records: Iterable[Record], title: str, start: int, steps: int) -> Iterator[Record]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[rate]}/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=5) as progress:
+        bar = progress.add_task(title, total=steps, completed=start, loss="…", rate="…")
+        smooth, began = None, time.perf_counter()
+        for record in records:
+            smooth = record.loss if smooth is None else 0.95 * smooth + 0.05 * record.loss
+            rate = (record.step - start) / (time.perf_counter() - began)
+            progress.update(
+                bar, completed=record.step, loss=f"{smooth:.4f}", rate=f"{rate:.1f}"
+            )
+            yield record
+
+
+def _lines(records: Iterable[Record], title: str, start: int, steps: int) -> Iterator[Record]:
+    began = last = time.perf_counter()
+    for record in records:
+        now = time.perf_counter()
+        if now - last >= EVERY or record.step == steps:
+            last, rate = now, (record.step - start) / (now - began)
+            left = (steps - record.step) / rate
+            print(
+                f"{title}: step {record.step}/{steps} loss {record.loss:.4f} "
+                f"{rate:.1f}/s, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+        yield record

@@ -1,0 +1,114 @@
+"""``metaccord train``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from metaccord.cli.interrupt import listening
+from metaccord.cli.progress import shown
+from metaccord.errors import CheckpointError, UsageError
+from metaccord.experiment import Experiment, default
+from metaccord.rundir import RunDirectory, compare_config
+from metaccord.runs import FREE, run
+
+Flag = tyro.conf.FlagCreatePairsOff
+
+
+def train(
+    tasks: tyro.conf.Positional[str],
+    *,
+    method: str | None = None,
+    with_: Annotated[str | None, tyro.conf.arg(name="with")] = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    out: Path | None = None,
+    resume: Flag[bool] = False,
+    json: Flag[bool] = False,
+    set: tuple[str, ...] = (),
+) -> int:
+    """Meta-train on a family of tasks.
+
+    Args:
+        tasks: sinusoid, quadratics or omniglot.
+        method: maml (the default), fomaml or reptile.
+        with_: Interactions, separated by commas: agreement.
+        steps: Meta-steps in all (default: 1000).
+        seed: Of initial weights and training tasks (default: 0).
+        device: cpu (the default) or cuda.
+        out: Folder of the run (default: runs/TASKS-METHOD-SEED).
+        resume: Go on with the run in --out, exactly where it stopped.
+        json: One JSON object per meta-step on standard output.
+        set: Any other setting as name=value, for example rule.lr=0.1 model.hidden=[40,40].
+    """
+    given = [f"{k}={v}" for k, v in (("steps", steps), ("seed", seed), ("device", device)) if v is not None]
+    wanted = [name for name in (with_ or "").split(",") if name]
+    if resume:
+        experiment, folder = _resumed(tasks, method, with_, wanted, [*given, *set], out)
+    else:
+        experiment = default(tasks, method or "maml", wanted).changed([*given, *set])
+        folder = out or Path("runs") / f"{tasks}-{experiment.method.label}-{experiment.seed}"
+    title = f"{experiment.method.label} on {tasks}"
+    start = _done(folder) if resume else 0
+    if start >= experiment.steps:
+        print(f"{folder} has all {start} steps: raise --steps to go on", file=sys.stderr)
+        return 0
+    step = start
+    with listening() as interrupt:
+        records = run(experiment, folder, resume=resume, stop=interrupt)
+        for record in shown(
+            records, title=title, start=start, steps=experiment.steps, as_json=json
+        ):
+            step = record.step
+    if interrupt.code:
+        print(
+            f"interrupted at step {step}: saved; go on with: metaccord train {tasks} --out "
+            f"{folder} --resume",
+            file=sys.stderr,
+        )
+        return interrupt.code
+    print(f"saved {folder} at step {step}; next: metaccord evaluate {folder}", file=sys.stderr)
+    return 0
+
+
+def _resumed(
+    tasks: str,
+    method: str | None,
+    with_: str | None,
+    wanted: list[str],
+    settings: list[str],
+    out: Path | None,
+) -> tuple[Experiment, Path]:
+    """Return the stored experiment after checking that what was given agrees with it."""
+    if out is None:
+        raise UsageError("--resume needs --out with the folder of the run")
+    stored = Experiment.from_tree(RunDirectory.read(out).config["experiment"])
+    label = stored.method.label.split("+")
+    asked = default(tasks, method or label[0], label[1:] if with_ is None else wanted)
+    if type(asked.tasks) is not type(stored.tasks) or asked.method.label != stored.method.label:
+        raise CheckpointError(
+            f"{out} holds {stored.method.label} on {type(stored.tasks).__name__.lower()}, not "
+            f"{asked.method.label} on {tasks}: leave the options out, or choose another --out"
+        )
+    changed = stored.changed(settings)
+    differences = [
+        line
+        for line in compare_config(stored.tree(), changed.tree())
+        if line.split(":")[0] not in FREE
+    ]
+    if differences:
+        raise CheckpointError(
+            f"{out} cannot go on with other settings ({'; '.join(differences)}): leave them out, "
+            "or choose another --out"
+        )
+    return changed, out
+
+
+def _done(folder: Path) -> int:
+    steps = [int(p.name.split("-")[1]) for p in RunDirectory.read(folder).checkpoints.glob("step-*")
+             if p.name.split("-")[1].isdigit()]
+    return max(steps, default=0)

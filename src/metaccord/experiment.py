@@ -1,0 +1,216 @@
+"""What a run is made of, as one value: tasks, model, method, outer loop and numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from metaccord.engine import Plan
+from metaccord.errors import UsageError, unknown
+from metaccord.losses import cross_entropy, mse
+from metaccord.method import Method
+from metaccord.methods import BASES, WRAPPERS
+from metaccord.objective import Objective
+from metaccord.outer import Outer
+from metaccord.serial import build_model, coerced, fields_of, from_tree, parse_setting, to_tree
+from metaccord.tasks import Omniglot, Quadratics, Sinusoid, TaskSource, mean_height
+
+FAMILIES: dict[str, type[TaskSource]] = {
+    "sinusoid": Sinusoid,
+    "quadratics": Quadratics,
+    "omniglot": Omniglot,
+}
+_ALIASES = {"rule": ("method", "rule"), "estimator": ("method", "estimator")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training, complete: the same value gives the same run.
+
+    Args:
+        tasks: Where episodes come from.
+        model: Class and options of the model, ``{"class": "MLP", "hidden": [40, 40]}``.
+        method: What is meta-trained.
+        outer: The outer loop's optimiser.
+        plan: How to execute.
+        steps: Meta-steps.
+        num_tasks: Tasks of one meta-step.
+        seed: Of initial weights and of the stream of training tasks.
+        device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        validate_every: Meta-steps between measurements on validation tasks; 0: never.
+        validation_tasks: Tasks of such a measurement.
+        checkpoint_every: Meta-steps between checkpoints.
+
+    Raises:
+        UsageError: for numbers out of range.
+    """
+
+    tasks: TaskSource
+    model: dict[str, Any]
+    method: Method
+    outer: Outer = field(default_factory=Outer)
+    plan: Plan = field(default_factory=Plan)
+    steps: int = 1000
+    num_tasks: int = 25
+    seed: int = 0
+    device: str = "cpu"
+    validate_every: int = 0
+    validation_tasks: int = 100
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("num_tasks", 1), ("checkpoint_every", 1)):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        if self.validate_every < 0 or self.validation_tasks < 2:
+            raise UsageError("validate_every must be 0 or more and validation_tasks at least 2")
+        with torch.device("meta"):
+            build_model(self.model)
+
+    def settled(self) -> Experiment:
+        """Return the same with the horizon of the outer schedule written down."""
+        if self.outer.schedule == "constant" or self.outer.horizon is not None:
+            return self
+        return replace(self, outer=replace(self.outer, horizon=self.steps))
+
+    def objective(self) -> Objective:
+        """Return model, criterion and plan, the model on the device."""
+        criterion = mse
+        if self.tasks.classifies:
+            criterion = cross_entropy
+        model = build_model(self.model)
+        if isinstance(self.tasks, Quadratics):
+            criterion, model = mean_height, model.double()
+        return Objective(model, criterion, self.plan, device=_device(self.device))
+
+    def tree(self) -> dict[str, Any]:
+        """Return the experiment as a JSON tree."""
+        found = {name: to_tree(getattr(self, name)) for name in fields_of(Experiment)}
+        return found
+
+    @staticmethod
+    def from_tree(tree: dict[str, Any]) -> Experiment:
+        """Return the experiment that a tree describes.
+
+        Raises:
+            UsageError: naming the setting that is unknown or wrong.
+        """
+        known = fields_of(Experiment)
+        found = {}
+        for key, item in tree.items():
+            if key not in known:
+                raise unknown("setting", key, known)
+            value = item if key == "model" else from_tree(item, key)
+            found[key] = value if key == "model" else coerced(value, known[key], key)
+        return Experiment(**found)
+
+    def changed(self, settings: list[str]) -> Experiment:
+        """Return the experiment with settings such as ``rule.lr=0.1`` applied, built once.
+
+        Interactions are addressed by their names, the rest by ``rule.``, ``estimator.``,
+        ``model.``, ``tasks.``, ``outer.``, ``plan.`` or directly (``steps``).
+
+        Raises:
+            UsageError: for an unknown name, with the nearest one, or a value of the wrong type.
+        """
+        tree = self.tree()
+        interactions = {
+            part.name: node
+            for part, node in zip(
+                self.method.interactions, tree["method"]["interactions"], strict=True
+            )
+        }
+        for path, value in map(parse_setting, settings):
+            _assign(tree, interactions, path, value)
+        return Experiment.from_tree(tree)
+
+
+def _assign(
+    tree: dict[str, Any], interactions: dict[str, Any], path: list[str], value: Any
+) -> None:
+    """Put a value into the tree; names are checked when the tree is read."""
+    *parents, leaf = path
+    node = tree
+    if parents and parents[0] in interactions:
+        node, parents = interactions[parents[0]], parents[1:]
+    elif parents:
+        parents = [*_ALIASES.get(parents[0], parents[:1]), *parents[1:]]
+    for name in parents:
+        if not isinstance(node.get(name), dict):
+            groups = [k for k, v in tree.items() if isinstance(v, dict)]
+            raise unknown("setting", ".".join(path), [*groups, *_ALIASES, *interactions])
+        node = node[name]
+    if "class" not in node and leaf not in node:
+        raise unknown("setting", ".".join(path), node)
+    node[leaf] = value
+
+
+def compose(base: str, interactions: list[str], family: str) -> Method:
+    """Return a base method with the defaults of a task family and interactions around it.
+
+    Args:
+        base: ``maml``, ``fomaml`` or ``reptile``.
+        interactions: Names such as ``agreement``, applied in this order.
+        family: Name of the task family.
+
+    Raises:
+        UsageError: for unknown names, with the nearest one.
+    """
+    if base not in BASES:
+        raise unknown("method", base, BASES)
+    method = BASES[base](**_INNER.get((family, base), {}))
+    for name in interactions:
+        if name not in WRAPPERS:
+            raise unknown("interaction", name, WRAPPERS)
+        method = WRAPPERS[name](method)
+    return method
+
+
+def default(family: str, base: str = "maml", interactions: list[str] | None = None) -> Experiment:
+    """Return the experiment that a task family starts from; the model depends on the family alone.
+
+    Raises:
+        UsageError: for unknown names, with the nearest one.
+    """
+    if family not in FAMILIES:
+        raise unknown("tasks", family, FAMILIES)
+    method = compose(base, interactions or [], family)
+    reptile = base == "reptile"
+    outer = Outer(optimizer="sgd", lr=1.0, schedule="linear") if reptile else Outer()
+    model: dict[str, Any] = {"class": "Conv4"}
+    num_tasks = 5 if reptile else 16
+    if family == "sinusoid":
+        tasks: TaskSource = Sinusoid(train_shots=50 if reptile else None)
+        model = {"class": "MLP", "hidden": [64, 64], "activation": "tanh"}
+        num_tasks = 10 if reptile else 25
+    elif family == "quadratics":
+        tasks, model = Quadratics(), {"class": "Point"}
+    elif reptile:
+        tasks = Omniglot(queries=1, train_shots=10, rotations="classes")
+    else:
+        tasks = Omniglot(queries=5)
+    return Experiment(tasks=tasks, model=model, method=method, outer=outer, num_tasks=num_tasks)
+
+
+_INNER: dict[tuple[str, str], dict[str, Any]] = {
+    ("sinusoid", "maml"): {"steps": 1, "lr": 0.01},
+    ("sinusoid", "fomaml"): {"steps": 1, "lr": 0.01},
+    ("quadratics", "maml"): {"steps": 3, "lr": 0.05},
+    ("quadratics", "fomaml"): {"steps": 3, "lr": 0.05},
+    ("quadratics", "reptile"): {"steps": 3, "lr": 0.05, "batch": None},
+    ("omniglot", "maml"): {"steps": 1, "lr": 2.0},
+    ("omniglot", "fomaml"): {"steps": 1, "lr": 2.0},
+    ("omniglot", "reptile"): {"steps": 5, "lr": 1e-3, "inner": "adam"},
+}
+
+
+def _device(name: str) -> str:
+    if name == "cpu":
+        return name
+    if not name.startswith("cuda"):
+        raise unknown("device", name, ("cpu", "cuda"))
+    if not torch.cuda.is_available():
+        raise UsageError(f"--device {name}: torch {torch.__version__} sees no CUDA device; use cpu")
+    return name

@@ -1,0 +1,173 @@
+"""One task of image classification: support pictures, query pictures, and what was predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from metaccord import tree
+from metaccord.errors import UsageError
+from metaccord.evaluate import Statistics, predict
+from metaccord.objective import Objective
+from metaccord.plots import style
+from metaccord.types import Adaptation, Batch
+
+MOST = 5  # support pictures of a class that are drawn
+_GAP, _ROW, _BARS, _CELL = 0.12, 1.3, 1.75, 3.2  # in pictures
+_INCH = 0.66  # of a picture
+_SEES = {
+    "transductive": "batch normalisation sees all query pictures together",
+    "inductive": "batch normalisation sees each query picture with the support set",
+    "frozen": "batch normalisation sees the support set only",
+}
+
+
+class _Seen(NamedTuple):
+    """Arrays of one task: pictures ``[n, H, W]`` or ``[n, H, W, 3]``, classes ``[n]``."""
+
+    support: np.ndarray
+    known: np.ndarray
+    query: np.ndarray
+    truth: np.ndarray
+    odds: np.ndarray  # [n, ways]
+
+
+@style.styled
+def episode(
+    objective: Objective,
+    run: Adaptation,
+    *,
+    task: int,
+    statistics: Statistics = "transductive",
+    names: Sequence[str] | None = None,
+    queries: int = 3,
+) -> Figure:
+    """Draw one task: its pictures by class, the predictions, and how sure the model is.
+
+    Args:
+        objective: The model.
+        run: Adapted tasks, from :func:`metaccord.evaluate.isolated`; inputs
+            ``[T, n, channels, H, W]`` (one channel: ink = 1), targets ``[T, n]``.
+        task: Which of them.
+        statistics: What batch normalisation sees.
+        names: Names of the classes; None: class 0, class 1, ...
+        queries: Query pictures of each class that are drawn, the first ones.
+
+    Raises:
+        UsageError: if there is no such task, the inputs are no pictures, or names are missing.
+    """
+    seen = _look(objective, run, task, statistics)
+    ways = seen.odds.shape[1]
+    names = [f"class {i}" for i in range(ways)] if names is None else [str(n) for n in names]
+    if len(names) < ways:
+        raise UsageError(f"names has {len(names)} entries for {ways} classes: give one per class")
+    shots = min(MOST, int(np.bincount(seen.known, minlength=ways).max()))
+    drawn = min(queries, int(np.bincount(seen.truth, minlength=ways).max()))
+    start = shots * (1 + _GAP) + 0.7  # where the queries begin
+    width, height = start + drawn * _CELL, ways * _ROW
+    right = seen.odds.argmax(1) == seen.truth
+    figure, (axes,) = style.canvas(
+        f"Right on {right.sum()} of {len(right)} query pictures ({100 * right.mean():.0f} %)",
+        f"{ways} classes, {len(run.support_losses)} gradient steps on the support set; "
+        f"guessing: {100 / ways:.0f} %. Drawn: the first {drawn} queries of each class. "
+        f"Bars: probability (softmax); the black frame marks the true class. "
+        f"Protocol {statistics}: {_SEES[statistics]}.",
+        ((width + 2.2) * _INCH, (height + 0.6) * _INCH + 1.1),
+    )
+    axes.set(xlim=(-0.1, width), ylim=(height, -0.55), aspect="equal")
+    axes.set_axis_off()
+    axes.text(0, -0.2, "support set", fontweight="bold", va="center")
+    axes.text(start, -0.2, "query set: prediction and probability", fontweight="bold", va="center")
+    axes.plot([start - 0.38] * 2, [0, height - 0.3], color=style.FAINT, lw=1.2)
+    for label in range(ways):
+        top = label * _ROW
+        axes.text(-0.25, top + 0.5, _short(names[label], 16), ha="right", va="center")
+        for i, picture in enumerate(seen.support[seen.known == label][:shots]):
+            _picture(axes, picture, i * (1 + _GAP), top)
+        for i, q in enumerate(np.flatnonzero(seen.truth == label)[:drawn]):
+            _query(axes, seen, int(q), (start + i * _CELL, top), names)
+    axes.set(xlim=(-0.1, width), ylim=(height, -0.55))
+    return figure
+
+
+def _look(objective: Objective, run: Adaptation, task: int, statistics: Statistics) -> _Seen:
+    count = tree.tasks_in(run.solution)
+    if not 0 <= task < count:
+        raise UsageError(f"task is {task}, but the run holds {count} tasks: 0 to {count - 1}")
+    support, query = (
+        Batch(*(tree.mapped(lambda leaf: leaf[task], part) for part in batch))
+        for batch in (run.episodes.support, run.episodes.query)
+    )
+    shape = tuple(getattr(query.inputs, "shape", ()))
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise UsageError(
+            f"a task's inputs have shape {shape}: pictures are [n, channels, H, W] with 1 or 3 "
+            "channels"
+        )
+    params = {name: leaf[task] for name, leaf in run.solution.items()}
+    with torch.no_grad():
+        outputs = predict(objective, statistics, params, support, query.inputs)
+    odds = torch.softmax(outputs.double(), -1).cpu().numpy()
+    pictures = [_pixels(batch.inputs) for batch in (support, query)]
+    classes = [batch.targets.cpu().numpy() for batch in (support, query)]
+    return _Seen(pictures[0], classes[0], pictures[1], classes[1], odds)
+
+
+def _pixels(inputs: torch.Tensor) -> np.ndarray:
+    """Return pictures in [0, 1]; one channel is ink, so 1 is dark."""
+    found = np.asarray(inputs.detach().float().cpu().numpy()).clip(0, 1)
+    return 1 - found[:, 0] if found.shape[1] == 1 else found.transpose(0, 2, 3, 1)
+
+
+def _picture(axes: Axes, picture: np.ndarray, x: float, y: float) -> None:
+    axes.imshow(
+        picture,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        extent=(x, x + 1, y + 1, y),
+        interpolation="nearest",
+    )
+    axes.add_patch(Rectangle((x, y), 1, 1, fill=False, ec=style.FAINT, lw=0.8))
+
+
+def _query(
+    axes: Axes, seen: _Seen, q: int, corner: tuple[float, float], names: Sequence[str]
+) -> None:
+    """Draw one query picture, its verdict and its most probable classes."""
+    x, y = corner
+    odds, truth = seen.odds[q], int(seen.truth[q])
+    guess = int(odds.argmax())
+    colour = style.RIGHT if guess == truth else style.WRONG
+    _picture(axes, seen.query[q], x, y)
+    dash = "solid" if guess == truth else (0, (2, 1.2))
+    axes.add_patch(Rectangle((x, y), 1, 1, fill=False, ec=colour, lw=2.2, ls=dash, zorder=4))
+    left = x + 1 + _GAP
+    verdict = "✓" if guess == truth else "✗"
+    text = f"{verdict} {_short(names[guess], 10)}  {100 * odds[guess]:.0f} %"
+    axes.text(left, y + 0.14, text, color=colour, fontsize=9, fontweight="bold", va="center")
+    top = sorted(range(len(odds)), key=lambda c: (-odds[c], c))[:5]
+    shown = sorted({*top[:4], truth}) if truth not in top else sorted(top)
+    thick = 0.68 / len(shown)
+    for i, label in enumerate(shown):
+        at = y + 0.32 + i * thick
+        fill = colour if label == guess else "#b9b9b9"
+        axes.add_patch(Rectangle((left, at), _BARS * 0.72, thick * 0.8, fc="#f1f1f1", lw=0))
+        length = _BARS * 0.72 * float(odds[label])
+        axes.add_patch(Rectangle((left, at), length, thick * 0.8, fc=fill, lw=0))
+        if label == truth:
+            frame = {"fill": False, "ec": style.INK, "lw": 0.9, "zorder": 5}
+            axes.add_patch(Rectangle((left, at), _BARS * 0.72, thick * 0.8, **frame))
+        named = _short(names[label], 9)
+        end = left + _BARS * 0.75
+        axes.text(end, at + thick * 0.42, named, fontsize=6, va="center", color=style.GREY)
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"

@@ -1,0 +1,161 @@
+"""Values as JSON trees of names and fields, through a closed list of classes; nothing is evaluated.
+
+A value of a known class becomes ``{"class": name, field: value, ...}``. Settings from the command
+line are checked against the type hints of the fields before anything is constructed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from metaccord.engine import Plan
+from metaccord.errors import UsageError, unknown
+from metaccord.estimators import MAML, Reptile
+from metaccord.evaluate import Protocol
+from metaccord.interactions import GradientAgreement
+from metaccord.method import Method
+from metaccord.models import MLP, Conv4
+from metaccord.outer import Outer
+from metaccord.rules import SGD, Adam
+from metaccord.tasks import Omniglot, Point, Quadratics, Sinusoid
+
+_VALUES = (Method, SGD, Adam, MAML, Reptile, GradientAgreement, Outer, Plan, Protocol)
+_TASKS = (Sinusoid, Quadratics, Omniglot)
+_MODULES = (MLP, Conv4, Point)
+VALUES: dict[str, type] = {cls.__name__: cls for cls in (*_VALUES, *_TASKS)}
+MODELS: dict[str, type] = {cls.__name__: cls for cls in _MODULES}
+
+
+def fields_of(cls: type) -> dict[str, Any]:
+    """Return the settable fields of a value or the options of a model, with their types."""
+    if dataclasses.is_dataclass(cls):
+        hints = get_type_hints(cls)
+        return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
+    hints = get_type_hints(cls.__init__)
+    return {name: hint for name, hint in hints.items() if name != "return"}
+
+
+def to_tree(value: Any) -> Any:
+    """Return a JSON tree.
+
+    Raises:
+        UsageError: for a value of a class that is not in the list.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        name = type(value).__name__
+        if name not in VALUES:
+            raise UsageError(f"{name} cannot be stored by name: give it again at load")
+        return {
+            "class": name,
+            **{key: to_tree(getattr(value, key)) for key in fields_of(type(value))},
+        }
+    if isinstance(value, tuple | list):
+        return [to_tree(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_tree(item) for key, item in value.items()}
+    return value
+
+
+def from_tree(tree: Any, name: str = "") -> Any:
+    """Return the value that a tree describes.
+
+    Args:
+        tree: As made by :func:`to_tree`.
+        name: Dotted place in the whole, for messages.
+
+    Raises:
+        UsageError: for an unknown class, field or a value of the wrong type.
+    """
+    if not isinstance(tree, dict) or "class" not in tree:
+        return tuple(from_tree(item, name) for item in tree) if isinstance(tree, list) else tree
+    if tree["class"] not in VALUES:
+        raise unknown(f"class in {name or 'the configuration'}", tree["class"], VALUES)
+    return _construct(VALUES[tree["class"]], tree, name)
+
+
+def build_model(tree: dict[str, Any]) -> Any:
+    """Return the module that a tree describes."""
+    if tree.get("class") not in MODELS:
+        raise unknown("model", str(tree.get("class")), MODELS)
+    return _construct(MODELS[tree["class"]], tree, "model")
+
+
+def _construct(cls: Callable[..., Any], tree: dict[str, Any], name: str) -> Any:
+    known = fields_of(typing.cast(type, cls))
+    arguments = {}
+    for key, item in tree.items():
+        if key == "class":
+            continue
+        place = f"{name}.{key}" if name else key
+        if key not in known:
+            raise unknown(f"setting {name}." if name else "setting", key, known)
+        arguments[key] = coerced(from_tree(item, place), known[key], place)
+    return cls(**arguments)
+
+
+def coerced(value: Any, hint: Any, place: str) -> Any:
+    """Return the value as the type that the hint asks for.
+
+    Raises:
+        UsageError: naming the place, what was found and what is expected.
+    """
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        for one in inner:
+            try:
+                return coerced(value, one, place)
+            except UsageError:
+                continue
+    elif origin is Literal:
+        if value in inner:
+            return value
+        if isinstance(value, str):
+            raise unknown(place, value, [str(word) for word in inner])
+    elif origin is tuple and isinstance(value, tuple | list):
+        kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+        if len(kinds) == len(value):
+            return tuple(coerced(v, k, place) for v, k in zip(value, kinds, strict=True))
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
+    elif hint is types.NoneType and value is None:
+        return None
+    elif isinstance(hint, type) and hint not in (int, float) and isinstance(value, hint):
+        return value
+    raise UsageError(f"{place} is {value!r}: expected {_readable(hint)}")
+
+
+def parse_setting(text: str) -> tuple[list[str], Any]:
+    """Return the dotted name and the value of ``name=value``; a value is JSON or a bare word.
+
+    Raises:
+        UsageError: without ``=``.
+    """
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise UsageError(f"--set {text!r}: write name=value, for example rule.lr=0.1")
+    try:
+        return name.split("."), json.loads(value)
+    except json.JSONDecodeError:
+        words = {"none": None, "None": None, "True": True, "False": False}
+        return name.split("."), words.get(value, value)
+
+
+def _readable(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+    if hint in names:
+        return names[hint]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, inner))
+    if origin in (Union, types.UnionType):
+        return " or ".join(_readable(one) for one in inner)
+    if origin is tuple:
+        return "a list such as [64, 64]" if inner[0] is int else "a list"
+    return "none" if hint is types.NoneType else getattr(hint, "__name__", str(hint))
