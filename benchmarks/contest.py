@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import torch
-from cases import Problem
 from ours import prepared
 from peers import IDIOMS, Grads, Step
+from problems import Problem
 from race import seconds
 
 import metaccord as mc
 
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
 NEAR = 1.3  # idioms within this factor of the peer's fastest run the whole race
+LONG = 1.0  # seconds: where a call takes longer, idioms must be near in the first check already
 EAGER, COMPILED = "metaccord", "metaccord, compiled"
 
 
@@ -37,17 +39,16 @@ class Entry:
 
 def entries(plans: dict[str, mc.Plan], peers: dict[str, ModuleType]) -> list[Entry]:
     """Return our entries, the reference first, and every idiom of the peers."""
-    found = [
-        Entry(name, "metaccord", lambda problem, plan=plan: prepared(problem, plan)[0])
-        for name, plan in plans.items()
-    ]
+    found = [Entry(name, "metaccord", partial(ours, plan=plan)) for name, plan in plans.items()]
     for library, module in peers.items():
         for idiom, build in IDIOMS[library].items():
-            name = f"{library}: {idiom}"
-            found.append(
-                Entry(name, library, lambda problem, b=build, m=module: b(m, problem))
-            )
+            found.append(Entry(f"{library}: {idiom}", library, partial(build, module)))
     return found
+
+
+def ours(problem: Problem, plan: mc.Plan) -> Step:
+    """Return metaccord's step."""
+    return prepared(problem, plan)[0]
 
 
 def relative_error(a: Grads, b: Grads) -> float:
@@ -80,6 +81,24 @@ def check(
         if agrees:
             steps[entry.name] = step
     return steps, facts
+
+
+def promising(found: list[Entry], facts: dict[str, dict[str, Any]]) -> list[Entry]:
+    """Keep the reference, and of the entries that agree those that are not hopelessly slow.
+
+    Args:
+        found: Entries, the reference first.
+        facts: What the first check found about them.
+    """
+    kept = [found[0]]
+    for entry in found[1:]:
+        fact = facts[entry.name]
+        rivals = [facts[e.name] for e in found if e.library == entry.library]
+        quickest = min((r["first_call_s"] for r in rivals if r["agrees"]), default=0.0)
+        slow = entry.library != "metaccord" and fact["first_call_s"] > max(LONG, NEAR * quickest)
+        if fact["agrees"] and not slow:
+            kept.append(entry)
+    return kept
 
 
 def fastest(found: list[Entry], steps: dict[str, Step], device: str) -> dict[str, Step]:

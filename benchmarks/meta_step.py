@@ -16,9 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import cases
 import contest
 import peers
+import problems
 import torch
 from contest import COMPILED, EAGER, Entry
 from machine import compiles, described
@@ -31,13 +31,15 @@ from metaccord.memory import peak_bytes
 Result = dict[str, Any]
 
 
-def compare(problem: cases.Problem, libraries: dict[str, ModuleType], options: Any) -> Result:
+def compare(problem: problems.Problem, libraries: dict[str, ModuleType], options: Any) -> Result:
     """Check and time all contestants on one problem."""
     plans = {EAGER: mc.Plan()}
     if problem.name == "sine":
         plans = {EAGER: mc.Plan(chunk="all")}
         if options.compile:
             plans[COMPILED] = mc.Plan(chunk="all", compile=True)
+    plans = {name: prepared(problem, plan)[1] for name, plan in plans.items()}
+    print("plans:", "; ".join(f"{name}: {plan}" for name, plan in plans.items()))
     found = contest.entries(plans, libraries)
     steps, checks = checked(found, problem, options.device)
     racing = contest.fastest(found, steps, options.device)
@@ -56,6 +58,7 @@ def compare(problem: cases.Problem, libraries: dict[str, ModuleType], options: A
     show_times(times)
     show_ratios(ratios)
     return {
+        "plans": {name: repr(plan) for name, plan in plans.items()},
         "checks": checks,
         "ok": passed(checks, owners),
         "seconds": times,
@@ -65,35 +68,34 @@ def compare(problem: cases.Problem, libraries: dict[str, ModuleType], options: A
 
 
 def checked(
-    found: list[Entry], problem: cases.Problem, device: str
+    found: list[Entry], problem: problems.Problem, device: str
 ) -> tuple[dict[str, peers.Step], dict[str, Any]]:
     """Compare in float64 on two tasks, then in float32 on all; keep what agrees in both."""
     _, exact = contest.check(found, problem.double(2), "float64", device)
-    still = [e for e in found if exact[e.name]["agrees"] or e is found[0]]
+    still = contest.promising(found, exact)
     steps, single = contest.check(still, problem, "float32", device)
     print(f"{'meta-gradient':46} {'float64':>9} {'float32':>9}   first call")
     for entry in found:
         one, two = exact[entry.name], single.get(entry.name)
         tail = f"{two['error']:9.1e} {two['first_call_s']:10.2f} s" if two else f"{'-':>9}"
-        verdict = "" if one["agrees"] and two and two["agrees"] else "   DIFFERS, does not compete"
+        agrees = one["agrees"] and (two is None or two["agrees"])
+        verdict = "" if two and agrees else "   too slow" if agrees else "   DIFFERS"
         print(f"  {entry.name:44} {one['error']:9.1e} {tail}{verdict}")
     return steps, {"float64": exact, "float32": single}
 
 
 def passed(checks: dict[str, Any], owners: dict[str, str]) -> bool:
     """Say whether all our entries, and for each peer at least one idiom, agree everywhere."""
-    right = {
-        name for name in owners if all(c.get(name, {}).get("agrees") for c in checks.values())
-    }
+    right = {name for name in owners if all(c.get(name, {}).get("agrees") for c in checks.values())}
     ours = {name for name, library in owners.items() if library == "metaccord"}
     return ours <= right and {owners[name] for name in right} == set(owners.values())
 
 
 def agreement(options: Any) -> Result:
     """Time Gradient Agreement against the plain mean of the same rows."""
-    runs = [("sine", cases.sine, mc.Plan(chunk="all")), ("conv28", cases.conv28, mc.Plan())]
+    runs = [("sine", problems.sine, mc.Plan(chunk="all")), ("conv28", problems.conv28, mc.Plan())]
     if options.compile:
-        runs.insert(1, ("sine, compiled", cases.sine, mc.Plan(chunk="all", compile=True)))
+        runs.insert(1, ("sine, compiled", problems.sine, mc.Plan(chunk="all", compile=True)))
     result: Result = {}
     for name, make, plan in runs:
         problem = make(options.quick).to(options.device)
@@ -111,7 +113,7 @@ def agreement(options: Any) -> Result:
 
 def memory(libraries: dict[str, ModuleType], options: Any) -> Result:
     """Compare peak bytes, and seconds, of many inner steps on one task."""
-    problem = cases.memory(options.quick).to(options.device)
+    problem = problems.memory(options.quick).to(options.device)
     print(problem.text)
     plans = {
         "metaccord, checkpointed": mc.Plan(chunk=1, checkpoint=True),
@@ -151,14 +153,16 @@ def show_times(times: dict[str, list[float]]) -> None:
 
 def show_ratios(ratios: dict[str, Spread]) -> None:
     for name, found in ratios.items():
-        print(f"  {found.median:8.2f} x  {name}  (IQR by round {found.low:.2f} to {found.high:.2f})")
+        print(
+            f"  {found.median:8.2f} x  {name}  (IQR by round {found.low:.2f} to {found.high:.2f})"
+        )
 
 
-PROBLEMS: dict[str, Callable[[bool], cases.Problem]] = {
-    "sine": cases.sine,
-    "conv28": cases.conv28,
-    "conv28-pool": cases.conv28_pool,
-    "conv84": cases.conv84,
+PROBLEMS: dict[str, Callable[[bool], problems.Problem]] = {
+    "sine": problems.sine,
+    "conv28": problems.conv28,
+    "conv28-pool": problems.conv28_pool,
+    "conv84": problems.conv84,
 }
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cases import Problem
 from peers import Grads
+from problems import Problem
 
 import metaccord as mc
 from metaccord import tuning

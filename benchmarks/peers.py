@@ -14,7 +14,7 @@ from functools import partial
 from types import ModuleType
 
 import torch
-from cases import Problem
+from problems import Problem
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -42,6 +42,11 @@ def collected(params: dict[str, nn.Parameter]) -> Grads:
     return found
 
 
+def backward(loss: Tensor) -> None:
+    """Accumulate gradients into the parameters."""
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
 def with_higher(higher: ModuleType, problem: Problem, *, at_once: bool) -> Step:
     """Follow the MAML example of `higher`: one patched module per task."""
     model, tasks, criterion = problem.copied(), problem.tasks(), problem.criterion
@@ -60,9 +65,9 @@ def with_higher(higher: ModuleType, problem: Problem, *, at_once: bool) -> Step:
                 if at_once:
                     kept.append(loss)
                 else:
-                    loss.backward()
+                    backward(loss)
         if at_once:
-            torch.stack(kept).sum().backward()
+            backward(torch.stack(kept).sum())
         return collected(params)
 
     return step
@@ -85,11 +90,11 @@ def with_meta_sgd(torchopt: ModuleType, problem: Problem, *, at_once: bool) -> S
             if at_once:
                 kept.append(loss)
             else:
-                loss.backward()
+                backward(loss)
             torchopt.recover_state_dict(model, start)
             torchopt.recover_state_dict(inner, slots)
         if at_once:
-            torch.stack(kept).sum().backward()
+            backward(torch.stack(kept).sum())
         return collected(params)
 
     return step
@@ -104,16 +109,16 @@ def with_func_optimizer(torchopt: ModuleType, problem: Problem, *, at_once: bool
     def step() -> Grads:
         kept = []
         for xs, ys, xq, yq in tasks:
-            inner, fast = torchopt.FuncOptimizer(transform), params
+            inner, fast = torchopt.FuncOptimizer(transform), dict[str, Tensor](params)
             for _ in range(problem.steps):
                 fast = inner.step(criterion(functional_call(model, fast, (xs,)), ys), fast)
             loss = criterion(functional_call(model, fast, (xq,)), yq) / len(tasks)
             if at_once:
                 kept.append(loss)
             else:
-                loss.backward()
+                backward(loss)
         if at_once:
-            torch.stack(kept).sum().backward()
+            backward(torch.stack(kept).sum())
         return collected(params)
 
     return step
@@ -148,7 +153,8 @@ def with_vmap(torchopt: ModuleType, problem: Problem, *, outermost: bool) -> Ste
     def step() -> Grads:
         data = (support.inputs, support.targets, query.inputs, query.targets)
         if not outermost:
-            return grad(mean_loss)(params, *data)
+            found: Grads = grad(mean_loss)(params, *data)
+            return found
         rows = vmap(grad(adapted_loss), in_dims=axes)(params, *data)
         return {name: row.mean(0) for name, row in rows.items()}
 

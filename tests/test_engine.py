@@ -160,13 +160,11 @@ def test_an_unsettled_chunk_is_refused_and_settled_by_rule() -> None:
 def measured(method: mc.Method, plan: mc.Plan) -> int:
     goal, found = cases.objective("batchnorm1d", plan), cases.episodes("batchnorm1d", 4)
     state = mc.initialise(method, goal)
-    return peak_bytes(
-        lambda: mc.meta_gradient(method, goal, state, found), torch.device("cpu")
-    )
+    return peak_bytes(lambda: mc.meta_gradient(method, goal, state, found), torch.device("cpu"))
 
 
 def test_tune_keeps_to_a_budget() -> None:
-    """Wide, narrow (a loop, perhaps with checkpoints), and impossible."""
+    """Room for a loop, for a loop with checkpoints, and for neither."""
     method = maml(steps=6, lr=0.1)
     whole = measured(method, mc.Plan(chunk="all"))
     single = measured(method, mc.Plan(chunk=1))
@@ -174,7 +172,7 @@ def test_tune_keeps_to_a_budget() -> None:
     assert remembered < single < whole
     found, goal = cases.episodes("batchnorm1d", 4), cases.objective("batchnorm1d")
     state = mc.initialise(method, goal)
-    for budget in (2 * whole, (single + whole) // 2, (remembered + single) // 2):
+    for budget in ((single + whole) // 2, (remembered + single) // 2):
         plan = tune(method, goal.planned(mc.Plan(memory=str(budget))), state, found)
         assert plan.memory is None
         assert isinstance(plan.chunk, int)
@@ -197,9 +195,7 @@ def test_tune_leaves_settled_plans_alone() -> None:
 @pytest.mark.parametrize("chunk", [1, "all"])
 @pytest.mark.parametrize("net", ["batchnorm2d", "plain"])
 @pytest.mark.parametrize("method", [maml(steps=2, lr=0.05), reptile(steps=2, lr=0.05, batch=None)])
-def test_autocast_is_close_and_keeps_parameters(
-    method: mc.Method, net: str, chunk: int
-) -> None:
+def test_autocast_is_close_and_keeps_parameters(method: mc.Method, net: str, chunk: int) -> None:
     """Forward passes are rounded to bfloat16; losses, rows and solutions stay in float32."""
     goal = cases.objective(net, mc.Plan(chunk=chunk, autocast=True), torch.float32)
     state = mc.initialise(method, goal)

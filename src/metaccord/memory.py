@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from itertools import accumulate
+from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def peak_bytes(fn: Callable[[], object], device: torch.device) -> int:
-    """Return the peak of bytes that ``fn`` allocates beyond what was there before.
+    """Return the peak of tensor bytes that ``fn`` creates and holds at one time.
 
-    On a GPU this is the allocator's own peak; on a CPU the running sum of all allocations and
-    releases that the profiler sees.
+    On a GPU this is the allocator's own peak. On a CPU it is the peak of all live storages that
+    operations return: graphs, rows and results, but not the scratch space inside an operation.
 
     Args:
         fn: The computation; it runs once.
@@ -26,9 +29,44 @@ def peak_bytes(fn: Callable[[], object], device: torch.device) -> int:
         fn()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+    live = _Live()
+    with live:
         fn()
-    results = recorded.profiler.kineto_results if recorded.profiler else None
-    assert results is not None
-    sizes = [event.nbytes() for event in results.events() if event.name() == "[memory]"]
-    return max(accumulate(sizes, initial=0))
+    return live.peak
+
+
+class _Live(TorchDispatchMode):
+    """Count the bytes of storages from the operation that made them until they are freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self.known: dict[int, weakref.ref[Any]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run the operation and take note of new storages."""
+        for leaf in pytree.tree_leaves((args, kwargs)):  # what was there before is not counted
+            if isinstance(leaf, Tensor):
+                self._note(leaf, counted=False)
+        found = func(*args, **(kwargs or {}))
+        for leaf in pytree.tree_leaves(found):
+            if isinstance(leaf, Tensor):
+                self._note(leaf, counted=True)
+        return found
+
+    def _note(self, tensor: Tensor, *, counted: bool) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self.known:
+            return
+        size = storage.nbytes() if counted else 0
+
+        def freed(_: Any) -> None:
+            self.now -= size
+            self.known.pop(key, None)
+
+        self.known[key] = weakref.ref(storage, freed)
+        self.now += size
+        self.peak = max(self.peak, self.now)

@@ -101,7 +101,8 @@ class Objective:
             if self.plan.autocast:
                 device = next(iter(params.values())).device.type
                 stack.enter_context(torch.autocast(device, dtype=torch.bfloat16))
-            outputs = functional_call(self.model, params, args, kwargs)
+            buffers = {name: leaf.clone() for name, leaf in self.model.named_buffers()}
+            outputs = functional_call(self.model, {**buffers, **params}, args, kwargs)
         return tree.mapped(Tensor.float, outputs) if self.plan.autocast else outputs
 
     def predict_frozen(self, params: Params, support: Tree, inputs: Tree) -> Any:

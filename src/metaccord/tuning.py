@@ -110,5 +110,5 @@ def measure(
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    peak = peak_bytes(once, device)
+    peak = peak_bytes(once, device)  # a warm-up, too
     return min(once(), once()), peak

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from metaccord import keys
 from metaccord.axis import TaskAxis
-from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.tree import scope
 from metaccord.types import Adaptation, Episode, Own, Params, Stacked
+
+if TYPE_CHECKING:
+    from metaccord.method import Method
 
 
 def owns(stack: Stacked, running: Params) -> Own:

@@ -93,7 +93,7 @@ def trained(
     with listening() as interrupt:
         for label, experiment in planned.items():
             for seed in range(seeds):
-                folder = out / re.sub(r"[^\w.-]", "-", label) / f"seed-{seed}"
+                folder = folder_of(out, label, seed)
                 mine = experiment.changed([f"seed={seed}"])
                 exists = (folder / "run.json").exists()
                 begun = _last(folder) if exists else 0
@@ -109,6 +109,11 @@ def trained(
                     return results, interrupt.code
                 results[label].append(scored(folder, protocol)[0])
     return results, 0
+
+
+def folder_of(out: Path, label: str, seed: int) -> Path:
+    """Return the folder of one run of a comparison."""
+    return out / re.sub(r"[^\w.-]", "-", label) / f"seed-{seed}"
 
 
 def paired(ours: list[Scores], base: list[Scores]) -> Interval:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metaccord.cli.compare import show, trained
+from metaccord.cli.compare import folder_of, show, trained
 from metaccord.evaluate import Protocol
 
 METHODS = ["reptile", "reptile+agreement"]
@@ -24,8 +24,10 @@ def demo(*, out: Path = Path("demo"), seeds: int = 3, set: tuple[str, ...] = ())
     if code:
         return code
     show(results, str(results[METHODS[0]][0].protocol))
-    from metaccord.plots.of_comparison import pictures
+    from metaccord.plots.of_runs import of_comparison  # matplotlib is heavy
 
-    for path in pictures(out / "runs", results, out):
+    runs = out / "runs"
+    folders = {m: [folder_of(runs, m, seed) for seed in range(seeds)] for m in METHODS}
+    for path in of_comparison(folders, results, out):
         print(f"picture: {path}")
     return 0

@@ -14,8 +14,8 @@ def plot(run: tyro.conf.Positional[Path], *, out: Path | None = None) -> int:
         run: Folder of the run.
         out: Folder for the pictures (default: RUN/plots).
     """
-    from metaccord.plots.of_run import pictures
+    from metaccord.plots.of_runs import of_run  # matplotlib is heavy
 
-    for path in pictures(run, out or run / "plots"):
+    for path in of_run(run, out or run / "plots"):
         print(path)
     return 0

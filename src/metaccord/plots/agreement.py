@@ -19,6 +19,7 @@ from metaccord.evaluate import isolated
 from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.plots import style
+from metaccord.tuning import settled
 from metaccord.types import Episode, MetaState
 
 WEIGHTS = "agreement.weights"
@@ -82,9 +83,10 @@ def _relative(record: Mapping[str, Any]) -> np.ndarray:
     return found * len(found)
 
 
-def _mean(values: Sequence[float]) -> float:
-    finite = [v for v in values if np.isfinite(v)]
-    return float(np.mean(finite)) if finite else float("nan")
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    found = np.asarray(values, dtype=float)
+    found = found[np.isfinite(found)]
+    return float(found.mean()) if len(found) else float("nan")
 
 
 def _quantiles(axes: Axes, steps: np.ndarray, pooled: list[np.ndarray]) -> None:
@@ -102,8 +104,8 @@ def _quantiles(axes: Axes, steps: np.ndarray, pooled: list[np.ndarray]) -> None:
     _limits(axes, steps)
     last = table[-1]
     ends = [
-        ((last[3] + last[4]) / 2, "middle 90 %", style.mixed(colour, 0.3)),
-        ((last[2] + last[3]) / 2, "middle 50 %", style.mixed(colour, 0.1)),
+        ((last[3] + last[4]) / 2, "middle 90 %", colour),
+        ((last[2] + last[3]) / 2, "middle 50 %", colour),
         (last[2], "median", colour),
         (1.0, "plain mean", style.INK),
         (0.0, "no influence", style.INK),
@@ -153,19 +155,19 @@ def cosines(matrix: Tensor | np.ndarray, names: Sequence[str] | None = None) -> 
     table, names = table[np.ix_(places, places)], [names[i][:16] for i in places]
     apart = table[~np.eye(count, dtype=bool)]
     title = "Do the tasks pull in the same direction?"
-    found = f"mean {_mean(apart.tolist()):.2f}" if np.isfinite(apart).any() else "none measured"
+    found = f"mean {_signed(_mean(apart))}" if np.isfinite(apart).any() else "none measured"
     side = min(8.5, 4.2 + 0.24 * count)
     figure, (axes,) = style.canvas(
         title,
         f"Cosine between the inner-loop displacements of {count} tasks, each adapted alone; "
         f"off the diagonal: {found}. Order: alike tasks together. Grey: a task that did not move.",
-        (side + 1.2, side + 0.6),
+        (side + 1.2, side + 0.1),
     )
     axes.grid(False)
     axes.set_facecolor("#b5b5b5")
     image = axes.imshow(table, cmap=_DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, ticks=[-1, -0.5, 0, 0.5, 1])
-    bar.ax.set_yticklabels(["−1 opposite", "−0.5", "0 unrelated", "0.5", "1 the same"])
+    bar.ax.set_yticklabels(["−1 opposite", "−0.5", "0 unrelated", "0.5", "1 same"])
     shown = range(count) if count <= _NAMED else range(0)
     axes.set_xticks(shown, [names[i] for i in shown], rotation=90, fontsize=8)
     axes.set_yticks(shown, [names[i] for i in shown], fontsize=8)
@@ -179,8 +181,12 @@ def _numbers(axes: Axes, table: np.ndarray) -> None:
     for (row, column), value in np.ndenumerate(table):
         if np.isfinite(value):
             colour = "white" if abs(value) > 0.6 else style.INK
-            text = f"{value:.2f}".replace("-", "−")
-            axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
+            text = axes.text(column, row, _signed(value), fontsize=7.5, color=colour)
+            text.set(ha="center", va="center")
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def order(table: np.ndarray) -> list[int]:
@@ -196,7 +202,9 @@ def order(table: np.ndarray) -> list[int]:
     while len(groups) > 1:
         a, b = sorted(divmod(int(means.argmax()), len(groups)))
         sizes = len(groups[a]), len(groups[b])
-        turned = [(x, y) for x in (groups[a], groups[a][::-1]) for y in (groups[b], groups[b][::-1])]
+        turned = [
+            (x, y) for x in (groups[a], groups[a][::-1]) for y in (groups[b], groups[b][::-1])
+        ]
         left, right = max(turned, key=lambda pair: float(table[pair[0][-1], pair[1][0]]))
         with np.errstate(invalid="ignore"):
             joined = (sizes[0] * means[a] + sizes[1] * means[b]) / sum(sizes)
@@ -215,7 +223,7 @@ def task_cosines(
 
     A task that does not move has NaN in its row and column.
     """
-    run = isolated(method, objective, state, episodes)
+    run = isolated(method, settled(objective), state, episodes)
     moved = tree.flat(tree.difference(run.adapted, run.initial)).double()  # [T, P]
     unit = moved / torch.linalg.vector_norm(moved, dim=1, keepdim=True)
     return (unit @ unit.T).clamp(-1, 1).cpu()

@@ -14,9 +14,10 @@ from metaccord.errors import UsageError
 from metaccord.evaluate import Scores
 from metaccord.plots import style
 from metaccord.plots.bands import Band, band, running_mean
+from metaccord.plots.lines import draw, scale
 
 Run = Sequence[Mapping[str, Any]]
-LOG_FROM = 20.0  # largest over smallest mean from which an error is drawn on a logarithmic axis
+Check = Mapping[str, float | None]
 
 
 @style.styled
@@ -49,12 +50,11 @@ def error_by_step(scores: Mapping[str, Sequence[Scores]]) -> Figure:
     )
     lines = {name: (np.asarray(scores[name][0].at), found) for name, found in bands.items()}
     named = {name: _noted(name, bands[name], scores[name]) for name in scores}
-    _draw(axes, lines, named, points=True, share=accuracy)
+    draw(axes, lines, named, points=True, share=accuracy)
     ticks = sorted({step for runs in scores.values() for step in runs[0].at})
     axes.set_xticks(_thinned(ticks), [str(step) for step in _thinned(ticks)])
     axes.set_xlabel("gradient steps on the support set")
-    scale = ", log scale" if axes.get_yscale() == "log" else ""
-    axes.set_ylabel("query accuracy, %" if accuracy else f"query loss{scale}")
+    axes.set_ylabel("query accuracy, %" if accuracy else f"query loss{scale(axes)}")
     return figure
 
 
@@ -109,41 +109,51 @@ def training(records: Mapping[str, Sequence[Run]], *, window: int | None = None)
     checks = {name: found for name, found in checks.items() if any(found)}
     counts = sorted({len(runs) for runs in records.values()})
     seeds = " or ".join(map(str, counts))
-    interval = "" if counts == [1] else " Band: 95 % interval over seeds."
+    averaged = f"Mean over {seeds} seeds. Band: 95 % interval over seeds."
+    if counts == [1]:
+        averaged = "One seed."
     figure, panels = style.canvas(
         "Meta-training",
-        f"Mean over {seeds} seed{'' if counts == [1] else 's'}.{interval} Training loss: "
-        f"{_kinds(records)}, mean over the tasks of a meta-step.",
+        f"{averaged} Training loss: {_kinds(records)}, mean over the tasks of a meta-step.",
         (11.5 if checks else 7.6, 4.4),
         columns=2 if checks else 1,
     )
     shown = list(records)
     _panel(panels[0], "Training tasks", train, shown)
     panels[0].set_xlabel(f"meta-step (running mean over the last {window})")
-    panels[0].set_ylabel(f"training loss{_scale(panels[0])}")
+    panels[0].set_ylabel(f"training loss{scale(panels[0])}")
     if checks:
-        accuracy = all("accuracy" in v for runs in checks.values() for r in runs for v in r.values())
-        key = "accuracy" if accuracy else "loss"
-        series = {
-            name: [{s: float(v.get(key, np.nan)) for s, v in run.items()} for run in runs]
-            for name, runs in checks.items()
-        }
-        _panel(panels[1], "Validation tasks", series, shown, points=True, share=accuracy)
-        panels[1].set_xlabel("meta-step")
-        named = "query accuracy, %" if accuracy else f"query loss{_scale(panels[1])}"
-        panels[1].set_ylabel(named)
+        _validation(panels[1], checks, shown)
     return figure
+
+
+def _validation(axes: Axes, checks: Mapping[str, list[dict[int, Check]]], shown: list[str]) -> None:
+    every = [check for runs in checks.values() for run in runs for check in run.values()]
+    accuracy = all(check.get("accuracy") is not None for check in every)
+    key = "accuracy" if accuracy else "loss"
+    series = {
+        name: [{step: _number(check.get(key)) for step, check in run.items()} for run in runs]
+        for name, runs in checks.items()
+    }
+    _panel(axes, "Validation tasks", series, shown, points=True, share=accuracy)
+    axes.set_xlabel("meta-step")
+    axes.set_ylabel("query accuracy, %" if accuracy else f"query loss{scale(axes)}")
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 def _losses(run: Run, window: int) -> dict[int, float]:
     """Return the smoothed loss by step: on the query set, or without one on the support set."""
     kept = [r for r in run if "query_loss" in r or "support_loss" in r]
+    kept.sort(key=lambda r: int(r["step"]))
     steps = np.array([int(r["step"]) for r in kept])
     values = np.array([r.get("query_loss", r.get("support_loss")) for r in kept], dtype=float)
     return dict(zip(steps.tolist(), running_mean(steps, values, window).tolist(), strict=True))
 
 
-def _checks(run: Run) -> dict[int, Mapping[str, float]]:
+def _checks(run: Run) -> dict[int, Check]:
     return {int(r["step"]): r["validation"] for r in run if r.get("validation")}
 
 
@@ -179,45 +189,8 @@ def _panel(
         lines[name] = (np.array(steps), found)
         named[name] = _noted(name, found, runs)
     axes.set_title(title)
-    _draw(axes, lines, named, points=points, share=share, shown=shown)
+    draw(axes, lines, named, points=points, share=share, shown=shown)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-
-
-def _draw(
-    axes: Axes,
-    lines: Mapping[str, tuple[np.ndarray, Band]],
-    named: Mapping[str, str],
-    *,
-    points: bool,
-    share: bool,
-    shown: list[str] | None = None,
-) -> None:
-    """Draw lines with bands, choose the scale, and write the names at the right edge."""
-    unit = 100.0 if share else 1.0
-    chosen, marks = style.colours(shown or lines), style.markers(shown or lines)
-    ends = []
-    for name, (x, found) in lines.items():
-        colour, mark = chosen[name], marks[name] if points else None
-        axes.plot(x, unit * found.mean, color=colour, marker=mark, ms=5.5, label=name, zorder=3)
-        axes.fill_between(x, unit * found.low, unit * found.high, color=colour, alpha=0.15, lw=0)
-        finite = found.mean[np.isfinite(found.mean)]
-        ends.append((unit * float(finite[-1]) if len(finite) else np.nan, named[name], colour))
-    means = np.concatenate([unit * f.mean[np.isfinite(f.mean)] for _, f in lines.values()])
-    lows = np.concatenate([f.low[np.isfinite(f.low)] for _, f in lines.values()])
-    positive = bool(len(means)) and means.min() > 0 and (not len(lows) or lows.min() > 0)
-    if not share and positive and means.max() / means.min() >= LOG_FROM:
-        style.log_scale(axes)
-    elif not share:
-        axes.set_ylim(bottom=min(0.0, *means, 0.0) if len(means) else 0.0)
-    last = max(int(x[-1]) for x, _ in lines.values())
-    first = min(int(x[0]) for x, _ in lines.values())
-    axes.set_xlim(first - 0.02 * (last - first) - 0.001, last + 0.001)
-    axes.set_ylim(*axes.get_ylim())
-    style.label_ends(axes, ends, gap=0.06)
-
-
-def _scale(axes: Axes) -> str:
-    return ", log scale" if axes.get_yscale() == "log" else ""
 
 
 def _thinned(ticks: list[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +19,10 @@ from metaccord.plots import style
 from metaccord.types import Adaptation, Batch
 
 MOST = 5  # support pictures of a class that are drawn
-_GAP, _ROW, _BARS, _CELL = 0.12, 1.3, 1.75, 3.2  # in pictures
-_INCH = 0.66  # of a picture
+ROWS = 10  # classes that are drawn
+BARS = 5  # classes whose probability is drawn
+_GAP, _ROW, _BARS, _CELL = 0.12, 1.25, 1.2, 3.05  # in pictures
+_INCH = 0.72  # of a picture
 _SEES = {
     "transductive": "batch normalisation sees all query pictures together",
     "inductive": "batch normalisation sees each query picture with the support set",
@@ -67,32 +69,35 @@ def episode(
     names = [f"class {i}" for i in range(ways)] if names is None else [str(n) for n in names]
     if len(names) < ways:
         raise UsageError(f"names has {len(names)} entries for {ways} classes: give one per class")
+    rows = min(ways, ROWS)
     shots = min(MOST, int(np.bincount(seen.known, minlength=ways).max()))
     drawn = min(queries, int(np.bincount(seen.truth, minlength=ways).max()))
+    left = -0.35 - 0.105 * max(len(_short(name, 16)) for name in names[:rows])
     start = shots * (1 + _GAP) + 0.7  # where the queries begin
-    width, height = start + drawn * _CELL, ways * _ROW
-    right = seen.odds.argmax(1) == seen.truth
+    width, height = start + drawn * _CELL, rows * _ROW
+    some = f" of each of the first {rows} classes" if rows < ways else " of each class"
+    most = f" of the {BARS} likeliest classes" if ways > BARS else ""
+    right = (seen.odds.argmax(1) == seen.truth) & np.isfinite(seen.odds).all(1)
     figure, (axes,) = style.canvas(
         f"Right on {right.sum()} of {len(right)} query pictures ({100 * right.mean():.0f} %)",
         f"{ways} classes, {len(run.support_losses)} gradient steps on the support set; "
-        f"guessing: {100 / ways:.0f} %. Drawn: the first {drawn} queries of each class. "
-        f"Bars: probability (softmax); the black frame marks the true class. "
-        f"Protocol {statistics}: {_SEES[statistics]}.",
-        ((width + 2.2) * _INCH, (height + 0.6) * _INCH + 1.1),
+        f"guessing: {100 / ways:.0f} %. Drawn: the first {drawn} queries{some}. "
+        f"Bars: probability (softmax){most}, full width 100 %; the black frame marks the true "
+        f"class. Protocol {statistics}: {_SEES[statistics]}.",
+        ((width - left) * _INCH + 0.1, (height + 0.55) * _INCH + 1.0),
     )
-    axes.set(xlim=(-0.1, width), ylim=(height, -0.55), aspect="equal")
     axes.set_axis_off()
     axes.text(0, -0.2, "support set", fontweight="bold", va="center")
     axes.text(start, -0.2, "query set: prediction and probability", fontweight="bold", va="center")
     axes.plot([start - 0.38] * 2, [0, height - 0.3], color=style.FAINT, lw=1.2)
-    for label in range(ways):
+    for label in range(rows):
         top = label * _ROW
         axes.text(-0.25, top + 0.5, _short(names[label], 16), ha="right", va="center")
         for i, picture in enumerate(seen.support[seen.known == label][:shots]):
             _picture(axes, picture, i * (1 + _GAP), top)
         for i, q in enumerate(np.flatnonzero(seen.truth == label)[:drawn]):
             _query(axes, seen, int(q), (start + i * _CELL, top), names)
-    axes.set(xlim=(-0.1, width), ylim=(height, -0.55))
+    axes.set(xlim=(left, width), ylim=(height, -0.5), aspect="equal")
     return figure
 
 
@@ -134,7 +139,7 @@ def _picture(axes: Axes, picture: np.ndarray, x: float, y: float) -> None:
         extent=(x, x + 1, y + 1, y),
         interpolation="nearest",
     )
-    axes.add_patch(Rectangle((x, y), 1, 1, fill=False, ec=style.FAINT, lw=0.8))
+    _box(axes, x, y, 1, 1, fill=False, ec=style.FAINT, lw=0.8)
 
 
 def _query(
@@ -144,29 +149,37 @@ def _query(
     x, y = corner
     odds, truth = seen.odds[q], int(seen.truth[q])
     guess = int(odds.argmax())
-    colour = style.RIGHT if guess == truth else style.WRONG
+    known = bool(np.isfinite(odds).all())
+    right = known and guess == truth
+    colour, dash = (style.RIGHT, "solid") if right else (style.WRONG, (0, (2, 1.2)))
     _picture(axes, seen.query[q], x, y)
-    dash = "solid" if guess == truth else (0, (2, 1.2))
-    axes.add_patch(Rectangle((x, y), 1, 1, fill=False, ec=colour, lw=2.2, ls=dash, zorder=4))
+    _box(axes, x, y, 1, 1, fill=False, ec=colour, lw=2.2, ls=dash, zorder=4)
     left = x + 1 + _GAP
-    verdict = "✓" if guess == truth else "✗"
-    text = f"{verdict} {_short(names[guess], 10)}  {100 * odds[guess]:.0f} %"
+    guessed = f"{_short(names[guess], 8)}, {100 * odds[guess]:.0f} %" if known else "not finite"
+    text = f"{'✓' if right else '✗'} {guessed}"
     axes.text(left, y + 0.14, text, color=colour, fontsize=9, fontweight="bold", va="center")
-    top = sorted(range(len(odds)), key=lambda c: (-odds[c], c))[:5]
-    shown = sorted({*top[:4], truth}) if truth not in top else sorted(top)
+    shown = _likeliest(odds, truth)
     thick = 0.68 / len(shown)
     for i, label in enumerate(shown):
         at = y + 0.32 + i * thick
-        fill = colour if label == guess else "#b9b9b9"
-        axes.add_patch(Rectangle((left, at), _BARS * 0.72, thick * 0.8, fc="#f1f1f1", lw=0))
-        length = _BARS * 0.72 * float(odds[label])
-        axes.add_patch(Rectangle((left, at), length, thick * 0.8, fc=fill, lw=0))
+        _box(axes, left, at, _BARS, thick * 0.8, fc="#f1f1f1", lw=0)
+        length = _BARS * float(odds[label]) if known else 0.0
+        fill = colour if label == guess else "#b0b0b0"
+        _box(axes, left, at, length, thick * 0.8, fc=fill, lw=0)
         if label == truth:
-            frame = {"fill": False, "ec": style.INK, "lw": 0.9, "zorder": 5}
-            axes.add_patch(Rectangle((left, at), _BARS * 0.72, thick * 0.8, **frame))
-        named = _short(names[label], 9)
-        end = left + _BARS * 0.75
-        axes.text(end, at + thick * 0.42, named, fontsize=6, va="center", color=style.GREY)
+            _box(axes, left, at, _BARS, thick * 0.8, fill=False, ec=style.INK, lw=0.9, zorder=5)
+        named, end = _short(names[label], 8), left + _BARS + 0.05
+        axes.text(end, at + thick * 0.42, named, fontsize=6.8, va="center", color=style.GREY)
+
+
+def _likeliest(odds: np.ndarray, truth: int) -> list[int]:
+    """Return the classes whose bars are drawn: the most probable ones and the true one."""
+    top = sorted(range(len(odds)), key=lambda c: (-odds[c], c))[:BARS]
+    return sorted(top if truth in top else [*top[:-1], truth])
+
+
+def _box(axes: Axes, x: float, y: float, width: float, height: float, **look: Any) -> None:
+    axes.add_patch(Rectangle((x, y), width, height, **look))
 
 
 def _short(name: str, most: int) -> str:

@@ -18,6 +18,7 @@ from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.plots import style
 from metaccord.tasks.sinusoid import Sinusoid
+from metaccord.tuning import settled
 from metaccord.types import Batch, Episode, MetaState
 
 LOW, HIGH, POINTS = -5.0, 5.0, 201
@@ -72,14 +73,15 @@ def adaptation(
     queries = tree.tasks_in(tree.mapped(lambda leaf: leaf[0], episodes.query))
     figure, panels = style.canvas(
         f"An unseen sine wave, learned from {count} points",
-        f"Test task {task}, the same in every panel; the number of gradient steps is at the curve. "
+        f"Test task {task}, the same in every panel; thin black line: the true wave; circles: the "
+        f"support points. Curves: the model after 0 or more gradient steps on these points. "
         f"Loss: mean over {queries} query points of this task.",
         (1.4 + 3.4 * len(learners), 4.3),
         columns=len(learners),
         sharey=True,
     )
     chosen = style.colours(learners)
-    reach = 1.2 * float(episodes.query.targets.abs().max()) + 0.5
+    reach = 1.1 * float(episodes.query.targets.abs().max()) + 0.3
     for axes, (name, learner) in zip(panels, learners.items(), strict=True):
         axes.set(xlim=(LOW, HIGH), ylim=(-reach, reach), xlabel="x")
         axes.set_title(style.words(name))
@@ -93,7 +95,7 @@ def _curves(
     learner: Learner, episodes: Episode, steps: tuple[int, ...]
 ) -> list[tuple[int, Tensor, float]]:
     """Return steps, predictions ``[POINTS]`` and query loss, for each number of steps."""
-    objective = learner.objective
+    objective = settled(learner.objective)
     device = objective.place()
     episodes = tree.to(episodes, device)
     run = isolated(learner.method.with_steps(steps[-1]), objective, learner.state, episodes)

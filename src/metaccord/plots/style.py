@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import textwrap
 import zlib
 from collections.abc import Callable, Iterable
@@ -35,7 +36,7 @@ KNOWN = {
     "maml+agreement": "#A8568A",
     "fomaml": "#9A6A00",
     "fomaml+agreement": "#2F8FC4",
-    "before training": "#7F7F7F",
+    "before training": "#6B6B6B",
 }
 MARKERS = "os^Dvph*"
 _WORDS = {
@@ -147,9 +148,10 @@ def canvas(
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False, height_ratios=heights, **sharing)
-    lines = textwrap.fill(title, max(20, int(size[0] * 9.3)))
+    lines = textwrap.fill(title, max(20, int(size[0] * 9.3)), break_on_hyphens=False)
     figure.suptitle(lines, x=0.012, ha="left", fontsize=13, fontweight="bold")
-    lines = "\n".join(textwrap.fill(line, int(size[0] * 15)) for line in note.split("\n"))
+    note = note.replace(" %", "\u00a0%")
+    lines = textwrap.fill(note, int(size[0] * 16), break_on_hyphens=False)
     figure.supxlabel(lines, x=0.012, ha="left", fontsize=8.5, color=GREY)
     return figure, list(axes.flat)
 
@@ -166,12 +168,16 @@ def label_ends(axes: Axes, ends: list[tuple[float, str, Any]], *, gap: float = 0
     """
     to_axes = axes.transData + axes.transAxes.inverted()
     right = axes.get_xlim()[1]
-    places = [float(to_axes.transform((right, y))[1]) if np.isfinite(y) else 0.5 for y, _, _ in ends]
+    values = [y if np.isfinite(y) else np.nan for y, _, _ in ends]
+    exact = [float(to_axes.transform((right, y))[1]) for y in values]
+    places = [min(1.0, max(0.0, place)) if np.isfinite(place) else 0.5 for place in exact]
     heights = [gap * (text.count("\n") + 1) for _, text, _ in ends]
-    for place, at, (_, text, colour) in zip(places, _apart(places, heights), ends, strict=True):
+    leader = {"arrowstyle": "-", "lw": 0.8, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
+    for i, at in enumerate(_apart(places, heights)):
+        _, text, colour = ends[i]
         axes.annotate(
             text,
-            (1.0, place),
+            (1.0, places[i]),
             (1.035, at),
             xycoords="axes fraction",
             textcoords="axes fraction",
@@ -179,7 +185,7 @@ def label_ends(axes: Axes, ends: list[tuple[float, str, Any]], *, gap: float = 0
             fontsize=9.5,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "lw": 0.8, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={**leader, "color": colour} if np.isfinite(exact[i]) else None,
         )
 
 
@@ -187,7 +193,7 @@ def _apart(places: list[float], heights: list[float]) -> list[float]:
     """Return the places moved as little as needed to stand apart and inside the panel."""
     order = sorted(range(len(places)), key=lambda i: (places[i], i))
     found = [min(max(p, h / 2), 1 - h / 2) for p, h in zip(places, heights, strict=True)]
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in itertools.pairwise(order):
         found[after] = max(found[after], found[before] + (heights[before] + heights[after]) / 2)
     for i, here in enumerate(reversed(order)):
         if i == 0:

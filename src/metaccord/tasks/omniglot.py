@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
-from metaccord.data import omniglot
+from metaccord.data import omniglot, one_shot_runs
 from metaccord.errors import UsageError, unknown
 from metaccord.tasks.source import SPLITS, TaskSource
 from metaccord.tasks.stream import below, permutation, words
@@ -118,6 +118,44 @@ class Omniglot(TaskSource):
         inputs = torch.from_numpy(pictures).float().reshape(count, ways * number, 1, 28, 28)
         labels = torch.arange(ways).repeat_interleave(number)
         return Batch(inputs, labels.expand(count, -1).contiguous())
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneShotRuns(TaskSource):
+    """The 20 official within-alphabet 20-way one-shot runs of the evaluation set.
+
+    Task i of the split ``"test"`` is run i: 20 characters of one alphabet, drawn once by one
+    person (support) and once by another (query). There is nothing to train or to draw.
+
+    Args:
+        root: Folder with the data; None: METACCORD_DATA, then the user's cache.
+        shots, queries, train_shots, seed: Fixed: one each, nothing is drawn.
+
+    Reference:
+        Lake, Salakhutdinov, Tenenbaum, Science 350, 2015; people make 4.5 % errors.
+    """
+
+    shots: int = 1
+    queries: int = 1
+    root: str | None = None
+    classifies: ClassVar[bool] = True
+
+    def episodes(self, split: str, step: int, tasks: range) -> Episode:
+        """Return official runs; see the base class."""
+        if split != "test":
+            raise UsageError(f"the official one-shot runs are for test only, not for {split}")
+        runs = one_shot_runs()
+        pictures = _pictures(self.root or os.environ.get("METACCORD_DATA"))[0]
+        chosen = np.array(tasks) % len(runs.answers)
+        support = pictures[runs.train_class[chosen], runs.train_drawer[chosen]]  # [T, 20, 28, 28]
+        query = pictures[runs.test_class[chosen], runs.test_drawer[chosen]]
+        labels = torch.arange(support.shape[1]).expand(len(chosen), -1).contiguous()
+        answers = torch.from_numpy(runs.answers[chosen].astype(np.int64))
+        return Episode(
+            Batch(torch.from_numpy(support).float()[:, :, None], labels),
+            Batch(torch.from_numpy(query).float()[:, :, None], answers),
+            self.keys(self.draws(split, 0, tasks, 2)),
+        )
 
 
 @lru_cache(maxsize=2)

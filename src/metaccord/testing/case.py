@@ -1,0 +1,187 @@
+"""The small problem on which contracts are checked, and the checks that need an engine."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from metaccord import tree
+from metaccord.axis import TaskAxis
+from metaccord.engine import Plan
+from metaccord.interactions import Interaction
+from metaccord.keys import uniform
+from metaccord.method import Method, initialise
+from metaccord.objective import Objective
+from metaccord.step import meta_gradient
+from metaccord.testing.watched import alike, close, equal
+from metaccord.types import Batch, Episode, MetaState, MetaStep, Own, Stacked
+
+TASKS = 4
+ALL = Plan(chunk="all")
+
+
+class Case:
+    """One method on the small problem."""
+
+    def __init__(self, method: Method) -> None:
+        self.method, self.untouched = method, copy.deepcopy(method)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = nn.Sequential()
+            model.add_module("body", nn.Sequential(nn.Linear(2, 3), nn.Tanh()))
+            model.add_module("head", nn.Linear(3, 1))
+        self.objective = Objective(model.double(), mse_loss, ALL)
+        numbers = uniform(torch.tensor(1), (TASKS, 8, 3)) * 2 - 1
+        x, y = numbers[..., :2], numbers[..., 2:] + numbers[..., :1]
+        keys = {"order": torch.arange(TASKS)}
+        self.episodes = Episode(Batch(x[:, :4], y[:, :4]), Batch(x[:, 4:], y[:, 4:]), keys)
+
+    def start(self) -> MetaState:
+        """Return the state before the first meta-step."""
+        return initialise(self.method, self.objective)
+
+    def step(
+        self, plan: Plan = ALL, episodes: Episode | None = None, axis: TaskAxis | None = None
+    ) -> MetaStep:
+        """Return one meta-step from the start."""
+        found, goal = self.episodes if episodes is None else episodes, self.objective.planned(plan)
+        return meta_gradient(self.method, goal, self.start(), found, axis)
+
+    def runs(self) -> None:
+        """A meta-step gives one row per task and tensor."""
+        step, state = self.step(), self.start()
+        alike(step.rows, tree.expand(state.params, TASKS), "rows")
+
+    def repeats(self) -> None:
+        """Two calls with the same arguments."""
+        first, again = self.step(), self.step()
+        equal((first.rows, first.notes, first.running), (again.rows, again.notes, again.running))
+
+    def keeps_no_state(self) -> None:
+        """A second step from a copied state by a fresh value equals the second step as usual."""
+        first = self.step()
+        params = {k: 1.5 * v for k, v in self.start().params.items()}
+        state = MetaState(params, tree.mapped(Tensor.clone, first.running), 1)
+        usual = meta_gradient(self.method, self.objective, state, self.episodes)
+        fresh = copy.deepcopy(self.untouched)
+        again = meta_gradient(fresh, self.objective, state, self.episodes)
+        equal((usual.rows, usual.running), (again.rows, again.running))
+
+    def observes(self) -> None:
+        """What ``observe`` returns can be observed again."""
+        running = self.step().running
+        alike(running, self.start().running, "running")
+        assert not any(v.requires_grad for v in running.values()), "a tensor has a graph"
+
+    def chunks(self) -> None:
+        """A loop, pieces, and one ``vmap``."""
+        whole = self.step()
+        for chunk in (1, 2, 3):
+            close(self.step(Plan(chunk=chunk)).rows, whole.rows)
+
+    def released(self) -> None:
+        """Graphs freed piece by piece change nothing, and no task asks for a sum."""
+        kept = meta_gradient(
+            self.method.with_interaction(Coupled()),
+            self.objective.planned(Plan(chunk=2)),
+            self.start(),
+            self.episodes,
+        )
+        close(self.step(Plan(chunk=2)).rows, kept.rows)
+
+    def checkpointed(self) -> None:
+        """Inner steps that are computed twice, to the bit."""
+        for chunk in (1, 4):
+            equal(
+                self.step(Plan(chunk=chunk, checkpoint=True)).rows,
+                self.step(Plan(chunk=chunk)).rows,
+            )
+
+    def functional(self) -> None:
+        """``torch.func.grad`` instead of ``torch.autograd``."""
+        close(self.step(Plan(chunk="all", compile=True)).rows, self.step().rows)
+
+    def finite_at_zero(self) -> None:
+        """A loss without slope."""
+        goal = Objective(self.objective.model, lambda o, t: 0.0 * (o - t).sum(), ALL)
+        step = meta_gradient(self.method, goal, self.start(), self.episodes)
+        for name, value in {**step.rows, **step.notes, **step.running}.items():
+            assert value.isfinite().all(), f"{name} is not finite"
+
+    def equivariant(self) -> None:
+        """Tasks have no order."""
+        order = torch.tensor([2, 0, 3, 1])
+        permuted = self.step(episodes=tree.mapped(lambda leaf: leaf[order], self.episodes))
+        plain = self.step()
+        close(permuted.rows, {k: v[order] for k, v in plain.rows.items()})
+        close(permuted.grads, plain.grads)
+
+    def isolated(self) -> None:
+        """No task may see another at meta-test."""
+        together = self.step(axis=TaskAxis(TASKS, isolated=True)).rows
+        alone = [
+            self.step(episodes=one, axis=TaskAxis(1, isolated=True)).rows
+            for one in tree.split(self.episodes, 1)
+        ]
+        close(together, tree.join(alone, torch.cat))
+
+    def learns(self) -> None:
+        """Learned tensors have rows, and only those."""
+        step, state = self.step(), self.start()
+        assert step.rows.keys() == state.params.keys(), "rows and learned tensors differ in names"
+        idle = [k for k in step.rows if not k.startswith("model.") and not step.rows[k].any()]
+        assert not idle, f"{idle} never receives a gradient"
+
+    def divides(self) -> None:
+        """Each tensor is on one side."""
+        model = tree.scope(self.start().params, "model")
+        moves, still = self.method.rule.divide(model, self.objective.groups)
+        assert moves.keys() | still.keys() == model.keys(), "a tensor is missing"
+        assert not moves.keys() & still.keys(), "a tensor moves and stays"
+
+    def updates(self) -> None:
+        """One step by itself: types and shapes kept, inputs untouched, no task sees another."""
+        rule, state = self.method.rule, self.start()
+        params, _ = rule.divide(tree.scope(state.params, "model"), self.objective.groups)
+        stack = {k: v.clone() for k, v in tree.expand(params, TASKS).items()}
+        own = tree.expand(tree.scope(state.params, "rule"), TASKS)
+        key = torch.tensor(5)
+        grads = {k: uniform(key, tuple(v.shape)).to(v) for k, v in stack.items()}
+        carry = rule.begin(stack, tree.scope(state.running, "rule"))
+        before = tree.mapped(Tensor.clone, (own, stack, grads, carry))
+        moved, after = rule.update(own, stack, grads, carry)
+        equal((own, stack, grads, carry), before)
+        alike(moved, stack, "moved")
+        alike(after, carry, "carry")
+        alone = [rule.update(*one) for one in tree.split((own, stack, grads, carry), 1)]
+        close(moved, tree.join([one for one, _ in alone], torch.cat))
+
+    def differentiates(self) -> None:
+        """Central differences along one direction, on the mean query loss."""
+        state, step, h = self.start(), self.step(), 1e-4
+        ways = {k: uniform(torch.tensor(7), tuple(v.shape)) - 0.5 for k, v in state.params.items()}
+
+        def loss(by: float) -> Tensor:
+            params = {k: v + by * ways[k] for k, v in state.params.items()}
+            at = state._replace(params=params)
+            losses = meta_gradient(self.method, self.objective, at, self.episodes).run.losses
+            assert losses is not None
+            return losses.mean()
+
+        coarse, fine = ((loss(s) - loss(-s)) / (2 * s) for s in (h, h / 2))
+        slope = sum((step.grads[k] * ways[k]).sum() for k in ways)
+        close({"slope": slope}, {"slope": (4 * fine - coarse) / 3}, 1e-6)
+
+
+class Coupled(Interaction):
+    """Change nothing, but claim that tasks meet, so that graphs are kept."""
+
+    name = "coupled"
+
+    def share(self, own: Own, grads: Stacked, step: int, axis: TaskAxis) -> Stacked:
+        """Return the gradients."""
+        del own, step, axis
+        return grads
