@@ -37,12 +37,21 @@ class Entry:
     build: Callable[[Problem], Step]
 
 
-def entries(plans: dict[str, mc.Plan], peers: dict[str, ModuleType]) -> list[Entry]:
-    """Return our entries, the reference first, and every idiom of the peers."""
+def entries(
+    plans: dict[str, mc.Plan], peers: dict[str, ModuleType], *, loops_only: bool
+) -> list[Entry]:
+    """Return our entries, the reference first, and the idioms of the peers.
+
+    Args:
+        plans: How metaccord executes, by the name of the entry.
+        peers: The installed ones.
+        loops_only: Leave out idioms that put all tasks under one ``vmap``.
+    """
     found = [Entry(name, "metaccord", partial(ours, plan=plan)) for name, plan in plans.items()]
     for library, module in peers.items():
         for idiom, build in IDIOMS[library].items():
-            found.append(Entry(f"{library}: {idiom}", library, partial(build, module)))
+            if not (loops_only and "vmap" in idiom):
+                found.append(Entry(f"{library}: {idiom}", library, partial(build, module)))
     return found
 
 

@@ -40,7 +40,8 @@ def compare(problem: problems.Problem, libraries: dict[str, ModuleType], options
             plans[COMPILED] = mc.Plan(chunk="all", compile=True)
     plans = {name: prepared(problem, plan)[1] for name, plan in plans.items()}
     print("plans:", "; ".join(f"{name}: {plan}" for name, plan in plans.items()))
-    found = contest.entries(plans, libraries)
+    loops_only = problem.large and options.device == "cpu"
+    found = contest.entries(plans, libraries, loops_only=loops_only)
     steps, checks = checked(found, problem, options.device)
     racing = contest.fastest(found, steps, options.device)
     times = race(racing, options.rounds or problem.rounds, options.device)
@@ -119,7 +120,7 @@ def memory(libraries: dict[str, ModuleType], options: Any) -> Result:
         "metaccord, checkpointed": mc.Plan(chunk=1, checkpoint=True),
         EAGER: mc.Plan(chunk=1),
     }
-    found = contest.entries(plans, libraries)
+    found = contest.entries(plans, libraries, loops_only=options.device == "cpu")
     steps, checks = contest.check(found, problem, "float32", options.device)
     owners = {entry.name: entry.library for entry in found}
     place = torch.device(options.device)

@@ -27,6 +27,7 @@ class Problem:
         steps: Inner steps.
         lr: Inner step size.
         rounds: Timed calls of each contestant.
+        large: Graphs of all tasks together would fill the memory of a small machine.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Problem:
     steps: int
     lr: float
     rounds: int
+    large: bool = False
 
     @property
     def count(self) -> int:
@@ -104,21 +106,21 @@ def conv28_pool(quick: bool) -> Problem:
 def conv84(quick: bool) -> Problem:
     """Classify 84x84x3 pictures, 5-way 5-shot, with five inner steps."""
     steps, tasks, rounds = (2, 2, 2) if quick else (5, 4, 7)
-    return large("conv84", quick, steps=steps, tasks=tasks, rounds=rounds)
+    return eighty_four("conv84", quick, steps=steps, tasks=tasks, rounds=rounds)
 
 
 def memory(quick: bool) -> Problem:
     """Take twenty inner steps on one task of the same pictures."""
-    return large("memory", quick, steps=3 if quick else 20, tasks=1, rounds=2 if quick else 3)
+    return eighty_four("memory", quick, steps=3 if quick else 20, tasks=1, rounds=2 if quick else 3)
 
 
-def large(name: str, quick: bool, *, steps: int, tasks: int, rounds: int) -> Problem:
+def eighty_four(name: str, quick: bool, *, steps: int, tasks: int, rounds: int) -> Problem:
     hidden, size = (4, 28) if quick else (32, 84)
     model = mc.models.Conv4(
         WAYS, channels=3, hidden=hidden, size=size, downsample="pool", spatial="flatten"
     )
     episodes = pictures(tasks=tasks, shots=5, channels=3, size=size)
-    return Problem(name, model, mc.losses.cross_entropy, episodes, steps, 0.01, rounds)
+    return Problem(name, model, mc.losses.cross_entropy, episodes, steps, 0.01, rounds, not quick)
 
 
 def pictures(*, tasks: int, shots: int, channels: int, size: int) -> mc.Episode:

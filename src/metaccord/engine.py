@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from types import FunctionType
 from typing import Any, Literal
 
 import torch
@@ -23,6 +25,7 @@ from metaccord.errors import UsageError
 from metaccord.types import Stacked, Tree
 
 Scalar = tuple[Tensor, Tree]
+_NUMBERS = count()
 _UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -79,22 +82,22 @@ class Plan:
             raise UsageError(f"plan.memory is {self.memory!r}: write for example '4GiB'")
         return int(float(found[1]) * _UNITS[found[2]])
 
-    def size(self, count: int) -> int:
-        """Return how many of ``count`` tasks stand under one ``vmap``."""
+    def size(self, tasks: int) -> int:
+        """Return how many of ``tasks`` tasks stand under one ``vmap``."""
         if self.chunk == "auto":
             raise UsageError("plan.chunk is 'auto' and was not resolved: call metaccord.tune")
-        return count if self.chunk == "all" else min(int(self.chunk), count)
+        return tasks if self.chunk == "all" else min(int(self.chunk), tasks)
 
     def over_tasks(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``fn`` of one task as a function of stacked trees; for forward passes only."""
 
         def mapped(*args: Tree) -> Tree:
-            count = tree.tasks_in(args)
-            size = self.size(count)
+            tasks = tree.tasks_in(args)
+            size = self.size(tasks)
             if size == 1:  # no vmap at all
                 return tree.join([fn(*one) for one in tree.unbind(args)], torch.stack)
             each = vmap(fn)
-            if size == count:
+            if size == tasks:
                 return each(*args)
             return tree.join([each(*piece) for piece in tree.split(args, size)], torch.cat)
 
@@ -131,5 +134,13 @@ class Plan:
         return partial(remember, step, use_reentrant=False, preserve_rng_state=False)
 
     def accelerate(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``fn`` compiled into one graph if the plan says so."""
-        return torch.compile(fn, fullgraph=True, dynamic=False) if self.compile else fn
+        """Return ``fn`` compiled into one graph if the plan says so.
+
+        A fresh code object each time: Dynamo counts recompilations per code object and gives up
+        after eight, although each training compiles its own function only once.
+        """
+        if not self.compile:
+            return fn
+        code = fn.__code__.replace(co_name=f"{fn.__name__}_{next(_NUMBERS)}")
+        fresh = FunctionType(code, fn.__globals__, fn.__name__, fn.__defaults__, fn.__closure__)
+        return torch.compile(fresh, fullgraph=True, dynamic=False)

@@ -37,7 +37,7 @@ class Experiment:
         plan: How to execute.
         steps: Meta-steps.
         num_tasks: Tasks of one meta-step.
-        seed: Of initial weights and of the stream of training tasks.
+        seed: Of initial weights and of the stream of training tasks, in 0 .. 2**63 - 1.
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         validate_every: Meta-steps between measurements on validation tasks; 0: never.
         validation_tasks: Tasks of such a measurement.
@@ -64,6 +64,8 @@ class Experiment:
         for name, least in (("steps", 1), ("num_tasks", 1), ("checkpoint_every", 1)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}: it must be at least {least}")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed is {self.seed}: it must be between 0 and 2**63 - 1")
         if self.validate_every < 0 or self.validation_tasks < 2:
             raise UsageError("validate_every must be 0 or more and validation_tasks at least 2")
         with torch.device("meta"):
@@ -132,6 +134,8 @@ def _assign(
 ) -> None:
     """Put a value into the tree; names are checked when the tree is read."""
     *parents, leaf = path
+    if path == ["method", "name"]:
+        raise UsageError("method.name follows from the method: choose it with --method")
     node = tree
     if parents and parents[0] in interactions:
         node, parents = interactions[parents[0]], parents[1:]

@@ -20,7 +20,7 @@ from metaccord.method import Method
 from metaccord.normalise import BatchStatistics
 from metaccord.objective import Objective
 from metaccord.rundir import RunDirectory
-from metaccord.runs import fingerprint, load_state, versions
+from metaccord.runs import fingerprint, fresh, load_state, versions
 from metaccord.serial import from_tree, to_tree
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
@@ -145,7 +145,7 @@ def save(path: str | Path, method: Method, objective: Objective, state: MetaStat
 
     Raises:
         UsageError: if the folder is not empty.
-        NumericalError: if a tensor is not finite.
+        NumericalError: if a tensor is not finite; then there is no folder.
     """
     try:
         stored = to_tree(method)
@@ -154,7 +154,7 @@ def save(path: str | Path, method: Method, objective: Objective, state: MetaStat
     config = {"method": stored, "model": fingerprint(objective), "versions": versions()}
     parts = {"params": state.params, "running": state.running}
     tensors = {k: v for part, found in parts.items() for k, v in tree.under(found, part).items()}
-    with RunDirectory.create(Path(path), config) as folder:
+    with fresh(Path(path), config) as folder:
         checkpoint.write(folder.checkpoints, Checkpoint(state.step, tensors, {}))
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metaccord import __version__, checkpoint, tree
+from metaccord import __version__, checkpoint, fs, tree
 from metaccord.checkpoint import Checkpoint
-from metaccord.errors import CheckpointError, NumericalError
+from metaccord.errors import CheckpointError, NumericalError, ResourceError
 from metaccord.evaluate import Protocol, evaluate
 from metaccord.experiment import Experiment
+from metaccord.inspection import inspect
+from metaccord.method import initialise
 from metaccord.objective import Objective
 from metaccord.records import Record
 from metaccord.rundir import RunDirectory, compare_config
@@ -52,17 +54,21 @@ def run(
         The records of :func:`metaccord.train`.
 
     Raises:
-        UsageError: if the folder holds another run or is busy.
+        UsageError: if the folder holds another run or is busy, or the model does not fit the
+            tasks; a folder that has not got its first record is removed.
         CheckpointError: if the run was made with another method, model or data.
         NumericalError: if a value is not finite; the last good state was saved.
         ResourceError: if the disk is full; the newest checkpoint stays.
     """
     experiment = experiment.settled()
     objective = experiment.objective()
+    if not resume:
+        _rehearse(experiment, objective)
     with _folder(experiment, out, resume) as folder:
         start = _newest(folder, objective) if resume else None
+        if resume:
+            folder.cut(start.step if start is not None else 0)
         if start is not None:
-            folder.cut(start.step)
             objective = objective.planned(from_tree(start.state["plan"]))
         saver = _Saver(folder, objective, start)
         last = None
@@ -78,8 +84,16 @@ def run(
                     return
         except NumericalError:
             if last is not None:
-                saver.save(last)
+                with suppress(NumericalError):  # the last update itself may have overflowed
+                    saver.save(last)
             raise
+
+
+def _rehearse(experiment: Experiment, objective: Objective) -> None:
+    """Raise what a look at the first task brings up, before there is a folder."""
+    state = initialise(experiment.method, objective, seed=experiment.seed)
+    tasks = replace(experiment.tasks, seed=experiment.seed)
+    inspect(objective, state, tree.to(tasks.episodes("train", 0, range(1)), objective.place()))
 
 
 def _steps(
@@ -127,9 +141,8 @@ class _Saver:
         every = experiment.validate_every
         if every and record.step % every == 0:
             protocol = Protocol(tasks=experiment.validation_tasks, split="validation")
-            scores = evaluate(
-                experiment.method, objective, record.state, experiment.tasks, protocol
-            )
+            alike = objective.planned(record.plan)  # as a resumed run will measure
+            scores = evaluate(experiment.method, alike, record.state, experiment.tasks, protocol)
             found["validation"] = scores.json()
             if not self.best or scores.loss.mean < self.best["loss"]:
                 self.best = {"step": record.step, "loss": scores.loss.mean}
@@ -166,7 +179,7 @@ class _Saver:
 def _folder(experiment: Experiment, out: Path, resume: bool) -> Iterator[RunDirectory]:
     config = {"experiment": experiment.tree(), "versions": versions()}
     if not resume:
-        with RunDirectory.create(out, config) as folder:
+        with fresh(out, config) as folder:
             yield folder
         return
     with RunDirectory.open(out) as folder:
@@ -185,13 +198,45 @@ def _folder(experiment: Experiment, out: Path, resume: bool) -> Iterator[RunDire
         yield folder
 
 
-def _newest(folder: RunDirectory, objective: Objective) -> Checkpoint | None:
+@contextmanager
+def fresh(path: Path, config: dict[str, Any]) -> Iterator[RunDirectory]:
+    """Create a run folder; an error before its first record or checkpoint removes it again."""
+    with RunDirectory.create(path, config) as folder:
+        try:
+            yield folder
+        except Exception:
+            with suppress(ResourceError, OSError):
+                if not fs.names(folder.checkpoints) and not folder.records():
+                    fs.remove(path)
+            raise
+
+
+def _begun(folder: RunDirectory) -> Checkpoint | None:
     """Return the newest intact checkpoint; None if the run ended before its first one."""
-    if not any(folder.checkpoints.iterdir()):
+    with suppress(OSError):
+        if not any(name.startswith("step-") for name in fs.names(folder.checkpoints)):
+            return None
+    return checkpoint.read(folder.checkpoints)
+
+
+def done(path: Path) -> int:
+    """Return how many steps of a run are safe: the step of its newest intact checkpoint, or 0.
+
+    Raises:
+        UsageError: if the folder holds no run.
+        CheckpointError: if all its checkpoints are damaged.
+    """
+    found = _begun(RunDirectory.read(path))
+    return 0 if found is None else found.step
+
+
+def _newest(folder: RunDirectory, objective: Objective) -> Checkpoint | None:
+    """Return where the run goes on; None: at its beginning."""
+    found = _begun(folder)
+    if found is None:
+        log.warning("%s ended before its first checkpoint: it starts again", folder.path)
         return None
-    found = checkpoint.read(folder.checkpoints)
-    if found.state["model"] != fingerprint(objective):
-        raise CheckpointError(f"{folder.path} was trained with another model: its tensors differ")
+    _refuse_other(folder.path, found, objective)
     if found.state["threads"] != torch.get_num_threads():
         log.warning(
             "resuming with %d threads instead of %d: equal to rounding, not to the bit",
@@ -199,6 +244,14 @@ def _newest(folder: RunDirectory, objective: Objective) -> Checkpoint | None:
             found.state["threads"],
         )
     return found
+
+
+def _refuse_other(path: Path, found: Checkpoint, objective: Objective) -> None:
+    if found.state.get("model") != fingerprint(objective):
+        raise CheckpointError(
+            f"{path} has a checkpoint of another model, names or shapes differ: restore its own "
+            "from a backup"
+        )
 
 
 def fingerprint(objective: Objective) -> str:
@@ -220,17 +273,41 @@ def versions() -> dict[str, str]:
     }
 
 
+def stored(folder: RunDirectory) -> Experiment:
+    """Return the experiment of a run folder.
+
+    Raises:
+        CheckpointError: if the folder is one of :func:`metaccord.save`.
+    """
+    config = folder.config
+    if "experiment" not in config:
+        raise CheckpointError(
+            f"{str(folder.path)!r} holds weights without an experiment: use metaccord.load"
+        )
+    return Experiment.from_tree(config["experiment"])
+
+
 def load_state(path: Path, step: int | None = None) -> tuple[Experiment, MetaState, Params]:
     """Return experiment, state and optimiser tensors of a run, from a verified checkpoint.
 
     Args:
         path: Folder of the run.
         step: Which checkpoint; None: the newest intact one.
+
+    Returns:
+        The experiment (on the CPU if this machine has no CUDA), the state and the slots.
+
+    Raises:
+        UsageError: if the folder holds no run.
+        CheckpointError: if the run is damaged, or the checkpoint belongs to another model.
     """
     folder = RunDirectory.read(path)
-    experiment = Experiment.from_tree(folder.config["experiment"])
+    experiment = stored(folder)
+    if not torch.cuda.is_available():
+        experiment = replace(experiment, device="cpu")
     found = checkpoint.read(folder.checkpoints, step)
-    device = torch.device(experiment.device if torch.cuda.is_available() else "cpu")
+    _refuse_other(path, found, experiment.objective())
+    device = torch.device(experiment.device)
     parts: dict[str, dict[str, Tensor]] = tree.to(
         {part: tree.scope(found.tensors, part) for part in _PARTS}, device
     )

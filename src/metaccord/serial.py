@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import sys
 import types
 import typing
 from collections.abc import Callable
@@ -48,7 +50,7 @@ def to_tree(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         name = type(value).__name__
-        if name not in VALUES:
+        if VALUES.get(name) is not type(value):
             raise UsageError(f"{name} cannot be stored by name: give it again at load")
         return {
             "class": name,
@@ -73,16 +75,28 @@ def from_tree(tree: Any, name: str = "") -> Any:
     """
     if not isinstance(tree, dict) or "class" not in tree:
         return tuple(from_tree(item, name) for item in tree) if isinstance(tree, list) else tree
-    if tree["class"] not in VALUES:
-        raise unknown(f"class in {name or 'the configuration'}", tree["class"], VALUES)
-    return _construct(VALUES[tree["class"]], tree, name)
+    known = str(tree["class"])
+    if known not in VALUES:
+        raise unknown(f"class in {name or 'the configuration'}", known, VALUES)
+    return _construct(VALUES[known], tree, name)
 
 
-def build_model(tree: dict[str, Any]) -> Any:
-    """Return the module that a tree describes."""
-    if tree.get("class") not in MODELS:
-        raise unknown("model", str(tree.get("class")), MODELS)
-    return _construct(MODELS[tree["class"]], tree, "model")
+def build_model(tree: Any) -> Any:
+    """Return the module that a tree describes.
+
+    Raises:
+        UsageError: for an unknown class or option, or a size below 1.
+    """
+    if not isinstance(tree, dict) or "class" not in tree:
+        raise UsageError(f'model is {tree!r}: write for example {{"class": "MLP"}}')
+    name = str(tree["class"])
+    if name not in MODELS:
+        raise unknown("model", name, MODELS)
+    for key, value in tree.items():
+        sizes = value if isinstance(value, list | tuple) else [value]
+        if any(type(size) is int and size < 1 for size in sizes):
+            raise UsageError(f"model.{key} is {value!r}: sizes must be at least 1")
+    return _construct(MODELS[name], tree, "model")
 
 
 def _construct(cls: Callable[..., Any], tree: dict[str, Any], name: str) -> Any:
@@ -93,9 +107,12 @@ def _construct(cls: Callable[..., Any], tree: dict[str, Any], name: str) -> Any:
             continue
         place = f"{name}.{key}" if name else key
         if key not in known:
-            raise unknown(f"setting {name}." if name else "setting", key, known)
+            raise unknown("setting", place, [f"{name}.{k}" if name else k for k in known])
         arguments[key] = coerced(from_tree(item, place), known[key], place)
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except TypeError as error:  # an argument without default is missing
+        raise UsageError(f"{name or tree['class']} is incomplete: {error}") from error
 
 
 def coerced(value: Any, hint: Any, place: str) -> Any:
@@ -121,6 +138,8 @@ def coerced(value: Any, hint: Any, place: str) -> Any:
         if len(kinds) == len(value):
             return tuple(coerced(v, k, place) for v, k in zip(value, kinds, strict=True))
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if not math.isfinite(value) or abs(value) > sys.float_info.max:
+            raise UsageError(f"{place} is {value}: it must be finite")
         return float(value)
     elif hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -142,9 +161,10 @@ def parse_setting(text: str) -> tuple[list[str], Any]:
         raise UsageError(f"--set {text!r}: write name=value, for example rule.lr=0.1")
     try:
         return name.split("."), json.loads(value)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         words = {"none": None, "None": None, "True": True, "False": False}
-        return name.split("."), words.get(value, value)
+        numbers = {word: float(word) for word in ("nan", "inf", "-inf")}
+        return name.split("."), {**words, **numbers}.get(value, value)
 
 
 def _readable(hint: Any) -> str:
@@ -157,5 +177,7 @@ def _readable(hint: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(_readable(one) for one in inner)
     if origin is tuple:
-        return "a list such as [64, 64]" if inner[0] is int else "a list"
+        if inner[-1] is not Ellipsis:
+            return f"a list of {len(inner)}"
+        return "a list such as [64, 64]" if inner[0] is int else 'a list such as ["head"]'
     return "none" if hint is types.NoneType else getattr(hint, "__name__", str(hint))

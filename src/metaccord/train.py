@@ -24,6 +24,10 @@ from metaccord.tuning import settled, tune
 from metaccord.types import Episode, MetaState, MetaStep, Params
 
 log = logging.getLogger("metaccord")
+_UNCOMPILABLE = (
+    torch._dynamo.exc.TorchDynamoException,
+    torch._dynamo.exc.FailOnRecompileLimitHit,
+)
 Compute = Callable[[Params, Params, Episode], MetaStep]
 
 
@@ -125,7 +129,7 @@ def _computation(method: Method, objective: Objective, axis: TaskAxis) -> Comput
         if not plain:
             try:
                 return compiled(params, running, episodes)
-            except torch._dynamo.exc.TorchDynamoException as error:
+            except _UNCOMPILABLE as error:
                 log.warning("torch.compile failed, going on without it: %s", error)
                 plain.append(True)
         eager = objective.planned(replace(objective.plan, compile=False))

@@ -85,7 +85,7 @@ def scale(rows: Stacked, factors: Tensor) -> Stacked:
 
 def flat(rows: Stacked) -> Tensor:
     """Return one vector per task: ``[T, P]``, the tensors in the order of their names."""
-    return torch.cat([rows[k].flatten(1) for k in sorted(rows)], dim=1)
+    return torch.cat([rows[k].reshape(len(rows[k]), -1) for k in sorted(rows)], dim=1)
 
 
 def first(rows: Stacked) -> Params:
@@ -95,7 +95,7 @@ def first(rows: Stacked) -> Params:
 
 def dot(a: Stacked, b: Stacked) -> Tensor:
     """Return the inner product of each pair of rows: ``[T]``."""
-    return cast(Tensor, sum((a[k] * b[k]).flatten(1).sum(1) for k in a))
+    return cast(Tensor, sum((a[k] * b[k]).reshape(len(a[k]), -1).sum(1) for k in a))
 
 
 def norm(rows: Stacked) -> Tensor:

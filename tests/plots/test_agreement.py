@@ -92,6 +92,13 @@ def test_groups_stand_together_whatever_the_order_was():
     assert (np.diff(groups[mixed][places]) != 0).sum() == 2
 
 
+def test_directions_on_an_arc_come_out_in_their_order():
+    angles = np.random.default_rng(2).uniform(0, np.pi / 2, 9)
+    table = np.cos(angles[:, None] - angles[None])
+    steps = np.diff(angles[order(table)])
+    assert (steps > 0).all() or (steps < 0).all()
+
+
 def test_cosines_are_drawn_in_that_order_with_their_names():
     table = np.array([[1.0, -0.9, 0.8], [-0.9, 1.0, -0.7], [0.8, -0.7, 1.0]])
     figure = cosines(torch.from_numpy(table), ["a", "b", "$c"])

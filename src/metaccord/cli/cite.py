@@ -8,10 +8,11 @@ import tyro
 
 from metaccord.data import OMNIGLOT
 from metaccord.errors import UsageError
-from metaccord.experiment import FAMILIES, Experiment, compose
+from metaccord.experiment import FAMILIES, compose
 from metaccord.method import Method
 from metaccord.methods import CITATIONS
 from metaccord.rundir import RunDirectory
+from metaccord.runs import stored
 from metaccord.tasks import Omniglot
 
 
@@ -23,7 +24,7 @@ def cite(what: tyro.conf.Positional[str]) -> int:
     """
     extra: list[str] = []
     if (Path(what) / "run.json").exists():
-        experiment = Experiment.from_tree(RunDirectory.read(Path(what)).config["experiment"])
+        experiment = stored(RunDirectory.read(Path(what)))
         method = experiment.method
         if isinstance(experiment.tasks, Omniglot):
             extra = [OMNIGLOT.citation]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -16,9 +17,10 @@ from metaccord.cli.interrupt import listening
 from metaccord.cli.progress import shown
 from metaccord.errors import UsageError
 from metaccord.evaluate import Protocol, Scores
-from metaccord.experiment import default
-from metaccord.rundir import RunDirectory
-from metaccord.runs import run
+from metaccord.experiment import Experiment, default
+from metaccord.rundir import RunDirectory, compare_config
+from metaccord.runs import done, run, stored
+from metaccord.serial import to_tree
 from metaccord.statistics import Interval, over_seeds, over_tasks
 
 Flag = tyro.conf.FlagCreatePairsOff
@@ -54,7 +56,10 @@ def compare(
         set: Settings for all runs, as name=value.
     """
     how = Protocol(statistics=protocol, tasks=tasks)  # type: ignore[arg-type]
+    if not what:
+        raise UsageError("compare needs a family of tasks, such as sinusoid, or folders of runs")
     if len(what) > 1 or (Path(what[0]) / "run.json").exists():
+        _refuse_other_tasks([Path(name) for name in what])
         results, code = {name: [scored(Path(name), how)[0]] for name in what}, 0
     else:
         settings = [*([f"steps={steps}"] if steps is not None else []), *set]
@@ -65,7 +70,7 @@ def compare(
     if json:
         print(jsonlib.dumps(summary(results)))
     else:
-        show(results, str(next(iter(results.values()))[0].protocol))
+        show(results, str(how))
     return 0
 
 
@@ -85,10 +90,13 @@ def trained(
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}: it must be at least 1")
-    planned = {}
+    planned: dict[str, Experiment] = {}
     for label in methods:  # all are checked before the first one is trained
         base, *interactions = label.split("+")
-        planned[label] = default(family, base, interactions).changed(settings)
+        mine = default(family, base, interactions)
+        first = next(iter(planned.values()), mine).tasks
+        tasks = replace(first, train_shots=mine.tasks.train_shots)
+        planned[label] = replace(mine, tasks=tasks).changed(settings)
     results: Results = {label: [] for label in planned}
     with listening() as interrupt:
         for label, experiment in planned.items():
@@ -96,7 +104,7 @@ def trained(
                 folder = folder_of(out, label, seed)
                 mine = experiment.changed([f"seed={seed}"])
                 exists = (folder / "run.json").exists()
-                begun = _last(folder) if exists else 0
+                begun = done(folder) if exists else 0
                 if begun < mine.steps:
                     records = run(mine, folder, resume=exists, stop=interrupt)
                     title = f"{label}, seed {seed}"
@@ -119,9 +127,13 @@ def folder_of(out: Path, label: str, seed: int) -> Path:
 def paired(ours: list[Scores], base: list[Scores]) -> Interval:
     """Return the difference in accuracy, or loss, with its interval; episodes are shared.
 
-    Over seeds (Student's t) if there are several, else over tasks.
+    Over seeds (Student's t) if there are several, else over tasks. The number of inner steps
+    belongs to the method and may differ.
+
+    Raises:
+        UsageError: if they were measured under different protocols.
     """
-    if ours[0].protocol != base[0].protocol:
+    if len({replace(scores.protocol, steps=None) for scores in (*ours, *base)}) > 1:
         raise UsageError("numbers measured under different protocols are not compared")
     gaps = [_values(a) - _values(b) for a, b in zip(ours, base, strict=True)]
     if len(gaps) == 1:
@@ -177,6 +189,15 @@ def _cell(interval: Interval, factor: float) -> str:
     return f"{factor * interval.mean:.4g} ± {factor * interval.half:.2g}"
 
 
-def _last(folder: Path) -> int:
-    records = RunDirectory.read(folder).records()
-    return records[-1]["step"] if records else 0
+def _refuse_other_tasks(runs: list[Path]) -> None:
+    """Raise UsageError unless the runs would meet the same test episodes."""
+    trees = []
+    for folder in runs:
+        tasks = stored(RunDirectory.read(folder)).tasks
+        trees.append(to_tree(replace(tasks, seed=0, train_shots=None)))
+    for folder, tree in zip(runs, trees, strict=True):
+        if differences := compare_config(trees[0], tree):
+            raise UsageError(
+                f"{folder} was trained for other tasks than {runs[0]} ({differences[0]}): "
+                "numbers on different tasks are not compared"
+            )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
+import torch
 from tyro.extras import SubcommandApp
 
 from metaccord.cli.cite import cite
@@ -40,13 +42,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MetaccordError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not _memory_ran_out(error):
+            raise
         print(
             "error: out of memory: lower num_tasks, or --set plan.memory=2GiB", file=sys.stderr
         )
         return ResourceError.exit_code
     except BrokenPipeError:  # the reader, for example `head`, has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        print("interrupted: nothing was saved since the last checkpoint", file=sys.stderr)
+        return 130
     finally:
         log.removeHandler(handler)
+
+
+def _memory_ran_out(error: Exception) -> bool:
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)

@@ -13,7 +13,7 @@ from metaccord.cli.progress import shown
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.experiment import Experiment, default
 from metaccord.rundir import RunDirectory, compare_config
-from metaccord.runs import FREE, run
+from metaccord.runs import FREE, done, run, stored
 
 Flag = tyro.conf.FlagCreatePairsOff
 
@@ -53,7 +53,7 @@ def train(
         experiment = default(tasks, method or "maml", wanted).changed([*given, *set])
         folder = out or Path("runs") / f"{tasks}-{experiment.method.label}-{experiment.seed}"
     title = f"{experiment.method.label} on {tasks}"
-    start = _done(folder) if resume else 0
+    start = done(folder) if resume else 0
     if start >= experiment.steps:
         print(f"{folder} has all {start} steps: raise --steps to go on", file=sys.stderr)
         return 0
@@ -86,18 +86,18 @@ def _resumed(
     """Return the stored experiment after checking that what was given agrees with it."""
     if out is None:
         raise UsageError("--resume needs --out with the folder of the run")
-    stored = Experiment.from_tree(RunDirectory.read(out).config["experiment"])
-    label = stored.method.label.split("+")
+    before = stored(RunDirectory.read(out))
+    label = before.method.label.split("+")
     asked = default(tasks, method or label[0], label[1:] if with_ is None else wanted)
-    if type(asked.tasks) is not type(stored.tasks) or asked.method.label != stored.method.label:
+    if type(asked.tasks) is not type(before.tasks) or asked.method.label != before.method.label:
         raise CheckpointError(
-            f"{out} holds {stored.method.label} on {type(stored.tasks).__name__.lower()}, not "
+            f"{out} holds {before.method.label} on {type(before.tasks).__name__.lower()}, not "
             f"{asked.method.label} on {tasks}: leave the options out, or choose another --out"
         )
-    changed = stored.changed(settings)
+    changed = before.changed(settings)
     differences = [
         line
-        for line in compare_config(stored.tree(), changed.tree())
+        for line in compare_config(before.tree(), changed.tree())
         if line.split(":")[0] not in FREE
     ]
     if differences:
@@ -106,9 +106,3 @@ def _resumed(
             "or choose another --out"
         )
     return changed, out
-
-
-def _done(folder: Path) -> int:
-    steps = [int(p.name.split("-")[1]) for p in RunDirectory.read(folder).checkpoints.glob("step-*")
-             if p.name.split("-")[1].isdigit()]
-    return max(steps, default=0)

@@ -21,7 +21,7 @@ from metaccord.types import Adaptation, Batch
 MOST = 5  # support pictures of a class that are drawn
 ROWS = 10  # classes that are drawn
 BARS = 5  # classes whose probability is drawn
-_GAP, _ROW, _BARS, _CELL = 0.12, 1.25, 1.2, 3.05  # in pictures
+_GAP, _ROW, _BARS, _CELL = 0.12, 1.25, 1.2, 3.2  # in pictures
 _INCH = 0.72  # of a picture
 _SEES = {
     "transductive": "batch normalisation sees all query pictures together",

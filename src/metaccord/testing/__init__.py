@@ -38,7 +38,7 @@ def check_interaction(interaction: Interaction, *, base: Method | None = None) -
     Example:
         >>> from metaccord.interactions import GradientAgreement
         >>> len(check_interaction(GradientAgreement()))
-        14
+        13
     """
     under = base or maml(steps=2, lr=0.2)
     found = Case(under.with_interaction(interaction))
@@ -108,7 +108,8 @@ def _passed(checks: list[Check]) -> list[str]:
 def _frozen_value(value: Any) -> None:
     assert is_dataclass(value), "decorate the class with @dataclass(frozen=True, kw_only=True)"
     given = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
-    again = type(value)(**given)
+    build: Any = type(value)
+    again = build(**given)
     assert again == value, "the same fields give another value"
     assert hash(again) == hash(value), "equal values have different hashes"
     assert repr(again) == repr(value), "equal values print differently"

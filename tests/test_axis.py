@@ -1,0 +1,51 @@
+"""The task axis: sums of all, of one, and of nobody."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from metaccord.axis import TaskAxis
+from metaccord.errors import UsageError
+
+ROWS = {"a": torch.tensor([[1.0, 2.0], [3.0, 6.0]]), "b": torch.tensor([1.0, 5.0])}
+
+
+def test_sum_and_mean_stand_in_every_row() -> None:
+    axis = TaskAxis(2)
+    assert axis.size == 2
+    assert axis.sum(ROWS["a"]).tolist() == [[4.0, 8.0], [4.0, 8.0]]
+    mean = axis.mean(ROWS)
+    assert mean["a"].tolist() == [[2.0, 4.0], [2.0, 4.0]]
+    assert mean["b"].tolist() == [3.0, 3.0]
+
+
+def test_isolated_tasks_see_themselves() -> None:
+    axis = TaskAxis(2, isolated=True)
+    assert axis.size == 1
+    assert axis.sum(ROWS["a"]) is ROWS["a"]
+    assert all(torch.equal(axis.mean(ROWS)[k], v) for k, v in ROWS.items())
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_closed_axis_refuses_to_add(isolated: bool) -> None:
+    """Also when isolated: who asks for a sum is not independent."""
+    piece = TaskAxis(4, isolated=isolated).piece(2)
+    assert (piece.count, piece.closed, piece.isolated) == (2, True, isolated)
+    for ask in (lambda: piece.sum(ROWS["b"]), lambda: piece.mean(ROWS)):
+        with pytest.raises(UsageError, match="set independent = False"):
+            ask()
+
+
+def test_sums_are_differentiable_and_gram_is_not() -> None:
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    (found,) = torch.autograd.grad(TaskAxis(2).sum(x * x)[0].sum(), x)
+    assert found.tolist() == [[2.0, 4.0], [6.0, 8.0]]
+    gram = TaskAxis(2).gram({"b": x, "a": x[:, 0]})
+    assert gram.tolist() == [[6.0, 14.0], [14.0, 34.0]]
+    assert not gram.requires_grad
+
+
+def test_an_axis_has_tasks() -> None:
+    with pytest.raises(UsageError, match="at least 1"):
+        TaskAxis(0)
