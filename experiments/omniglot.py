@@ -50,9 +50,7 @@ def measure(learner: mc.Learner, tasks: mc.tasks.TaskSource, count: int) -> dict
         most = 5 if statistics == "transductive" else 3
         for steps in (1, 3, 5)[: 3 if most == 5 else 2]:
             protocol = mc.Protocol(statistics=statistics, tasks=count, steps=steps)
-            scores = mc.evaluate(
-                learner.method, learner.objective, learner.state, tasks, protocol
-            )
+            scores = mc.evaluate(learner.method, learner.objective, learner.state, tasks, protocol)
             print(scores, flush=True)
             found[str(scores.protocol)] = scores.json()
     return found
@@ -73,7 +71,12 @@ def main() -> None:
     start = time.perf_counter()
     for record in mc.run(chosen, folder, resume=resume):
         if record.step % 100 == 0:
-            print(record.step, f"{record.loss:.3f}", f"{time.perf_counter() - start:.0f} s", flush=True)
+            print(
+                record.step,
+                f"{record.loss:.3f}",
+                f"{time.perf_counter() - start:.0f} s",
+                flush=True,
+            )
     seconds = time.perf_counter() - start
     learner = mc.load(folder)
     scores = measure(learner, chosen.tasks, 600)

@@ -5,7 +5,7 @@ and leaves activation, rates, meta-batch and iterations open. This grid was fixe
 run. Each setting trains both methods on the same draws for 30,000 meta-steps.
 
     python experiments/sine_grid.py --out results/sine/grid.jsonl             # resumable
-    python experiments/sine_grid.py --out results/sine/seeds.jsonl --settings 3,9,17 --seeds 1,2,3,4,5
+    python experiments/sine_grid.py --out results/sine/seeds.jsonl --settings 2,10 --seeds 1,2
 """
 
 from __future__ import annotations
@@ -81,7 +81,15 @@ def main() -> None:
         result = {"index": index, **run(GRID[index], method, seed, given.steps)}
         with given.out.open("a") as file:
             file.write(json.dumps(result) + "\n")
-        print(index, GRID[index], method, seed, result["scores"]["loss"], result["seconds"], flush=True)
+        print(
+            index,
+            GRID[index],
+            method,
+            seed,
+            result["scores"]["loss"],
+            result["seconds"],
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

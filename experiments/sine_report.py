@@ -1,6 +1,6 @@
 """Write results/sine/README.md from the records of sine_grid.py: the grid whole, then the seeds.
 
-    python experiments/sine_report.py results/sine
+python experiments/sine_report.py results/sine
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def stretch(record: dict) -> float:
 def grid_table(rows: Rows) -> list[str]:
     """Return the screening table: one seed, interval over 1000 tasks."""
     lines = [
-        "| # | activation | outer | inner | tasks | Reptile | Agreement | ratio | stretch | warned |",
+        "| # | activation | outer | inner | tasks | Reptile | Agreement | ratio | stretch "
+        "| warned |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for index in sorted({index for index, _ in rows}):
@@ -77,7 +78,8 @@ def seed_table(rows: Rows) -> list[str]:
         gap = over_seeds([b - a for a, b in zip(*found.values(), strict=True)])
         clear = " *" if abs(gap.mean) > gap.half else ""
         lines.append(
-            f"| {index} | {len(runs)} | {' | '.join(cells)} | {gap.mean:+.4f} ± {gap.half:.4f}{clear} |"
+            f"| {index} | {len(runs)} | {' | '.join(cells)} | "
+            f"{gap.mean:+.4f} ± {gap.half:.4f}{clear} |"
         )
     return lines
 
@@ -100,7 +102,9 @@ def picture(rows: Rows) -> Figure:
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     axes.set_xlabel("Reptile: query loss after 5 steps")
     axes.set_ylabel("Gradient Agreement: query loss after 5 steps")
-    axes.set_title("24 settings, one seed each: below the line agreement wins", loc="left", fontsize=11)
+    axes.set_title(
+        "24 settings, one seed each: below the line agreement wins", loc="left", fontsize=11
+    )
     axes.legend(frameon=False)
     return figure
 
@@ -126,9 +130,9 @@ def main() -> None:
     if (folder / "seeds.jsonl").exists():
         parts += [
             "## Chosen settings, new seeds",
-            "`python experiments/sine_grid.py --out results/sine/seeds.jsonl --settings ... --seeds "
-            "1,2,3,4,5`; 95 % intervals by Student's t over seeds, differences paired by seed; * the "
-            "interval leaves out 0.",
+            "`python experiments/sine_grid.py --out results/sine/seeds.jsonl --settings ... "
+            "--seeds 1,2,3,4,5`; 95 % intervals by Student's t over seeds, differences paired by "
+            "seed; * the interval leaves out 0.",
             "\n".join(seed_table(read(folder / "seeds.jsonl"))),
         ]
     if (folder / "discussion.md").exists():

@@ -150,7 +150,7 @@ def test_budgets_are_read() -> None:
 
 
 def test_an_unsettled_chunk_is_refused_and_settled_by_rule() -> None:
-    with pytest.raises(UsageError, match="metaccord.tune"):
+    with pytest.raises(UsageError, match=r"metaccord\.tune"):
         mc.Plan().size(4)
     assert settled(cases.objective("batchnorm2d", mc.Plan())).plan.chunk == 1
     assert settled(cases.objective("layernorm", mc.Plan())).plan.chunk == "all"
@@ -227,7 +227,7 @@ def test_pieces_of_a_tree() -> None:
 def test_episodes_must_agree_about_the_number_of_tasks() -> None:
     method, goal = maml(steps=1), cases.objective("plain")
     state, found = mc.initialise(method, goal), cases.episodes("plain", 4)
-    with pytest.raises(UsageError, match="TaskAxis.count is 3"):
+    with pytest.raises(UsageError, match=r"TaskAxis\.count is 3"):
         mc.meta_gradient(method, goal, state, found, TaskAxis(3))
     uneven = found._replace(query=cases.episodes("plain", 3).query)
     with pytest.raises(UsageError, match=r"\[3, 4\] tasks"):

@@ -16,7 +16,7 @@ import metaccord as mc
 from metaccord import tree
 from metaccord.errors import UsageError
 from metaccord.evaluate import BATCH, isolated
-from metaccord.methods import gradient_agreement, maml, reptile
+from metaccord.methods import gradient_agreement, reptile
 from metaccord.statistics import over_seeds, over_tasks, t_quantile
 from tests import cases, tolerances
 from tests.reference import loops

@@ -199,7 +199,7 @@ WATCHED = """
 import json, sys
 import torch
 seen = []
-watched = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn")
+watched = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn")
 sys.addaudithook(lambda event, args: seen.append(event) if event.startswith(watched) else None)
 state = torch.get_rng_state()
 {statement}

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-import metaccord as mc
 from metaccord import tree
 from metaccord.methods import maml
 from metaccord.types import Stacked

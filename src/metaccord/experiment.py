@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from metaccord.engine import Plan
 from metaccord.errors import UsageError, unknown
@@ -79,9 +81,7 @@ class Experiment:
 
     def objective(self) -> Objective:
         """Return model, criterion and plan, the model on the device."""
-        criterion = mse
-        if self.tasks.classifies:
-            criterion = cross_entropy
+        criterion: Callable[..., Tensor] = cross_entropy if self.tasks.classifies else mse
         model = build_model(self.model)
         if isinstance(self.tasks, Quadratics):
             criterion, model = mean_height, model.double()
@@ -89,8 +89,7 @@ class Experiment:
 
     def tree(self) -> dict[str, Any]:
         """Return the experiment as a JSON tree."""
-        found = {name: to_tree(getattr(self, name)) for name in fields_of(Experiment)}
-        return found
+        return {name: to_tree(getattr(self, name)) for name in fields_of(Experiment)}
 
     @staticmethod
     def from_tree(tree: dict[str, Any]) -> Experiment:

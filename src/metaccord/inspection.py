@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from metaccord import tree
 from metaccord.errors import UsageError
@@ -19,15 +20,15 @@ def inspect(objective: Objective, state: MetaState, episodes: Episode) -> None:
             if a trainable parameter receives no gradient and is not declared in
             ``Objective(unused=...)``.
     """
-    params = {
-        k: v.detach().requires_grad_() for k, v in tree.scope(state.params, "model").items()
-    }
+    params = {k: v.detach().requires_grad_() for k, v in tree.scope(state.params, "model").items()}
     task = tree.unbind(tree.split(episodes, 1)[0])[0]
     try:
         outputs = objective.predict(params, task.support.inputs)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        shape = tree.mapped(lambda t: tuple(t.shape), task.support.inputs)
-        raise UsageError(f"the model fails on inputs of shape {shape}: {_one_line(error)}") from error
+        shape = pytree.tree_map_only(Tensor, lambda t: tuple(t.shape), task.support.inputs)
+        raise UsageError(
+            f"the model fails on inputs of shape {shape}: {_one_line(error)}"
+        ) from error
     _same_shape(outputs, task.support.targets)
     try:
         loss = objective.criterion(outputs, task.support.targets)
@@ -56,7 +57,9 @@ def inspect(objective: Objective, state: MetaState, episodes: Episode) -> None:
 
 def _same_shape(outputs: object, targets: object) -> None:
     """Refuse regression outputs that broadcast against their targets."""
-    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+    if not isinstance(outputs, Tensor):
+        return
+    if not isinstance(targets, Tensor):
         return
     if targets.is_floating_point() and outputs.shape != targets.shape:
         raise UsageError(

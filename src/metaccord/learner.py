@@ -20,15 +20,13 @@ from metaccord.method import Method
 from metaccord.normalise import BatchStatistics
 from metaccord.objective import Objective
 from metaccord.rundir import RunDirectory
-from metaccord.runs import fingerprint, fresh, load_state, versions
 from metaccord.serial import from_tree, to_tree
+from metaccord.stored import fingerprint, fresh, load_state, versions
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
 
 
-def adapt(
-    method: Method, objective: Objective, state: MetaState, episodes: Episode
-) -> Adaptation:
+def adapt(method: Method, objective: Objective, state: MetaState, episodes: Episode) -> Adaptation:
     """Adapt tasks, each alone, and keep no graph.
 
     Args:
@@ -71,9 +69,7 @@ class Learner:
             )
         place = self.objective.place()
         one = tree.to(tree.mapped(lambda leaf: leaf.unsqueeze(0), support), place)
-        run = adapt(
-            self.method.with_steps(steps), self.objective, self.state, Episode(one, one)
-        )
+        run = adapt(self.method.with_steps(steps), self.objective, self.state, Episode(one, one))
         return tree.first(run.solution)
 
     def adapt(self, support: Batch, steps: int | None = None) -> nn.Module:
@@ -98,9 +94,7 @@ class Learner:
         _freeze(module, statistics)
         return module.eval()
 
-    def predict(
-        self, support: Batch, inputs: Any, *, statistics: Statistics = "frozen"
-    ) -> Any:
+    def predict(self, support: Batch, inputs: Any, *, statistics: Statistics = "frozen") -> Any:
         """Return outputs for ``inputs`` of a task known by its support set.
 
         Args:
@@ -181,7 +175,7 @@ def load(
         experiment, state, _ = load_state(Path(path))
         return Learner(experiment.method, experiment.objective(), state)
     if model is None or criterion is None:
-        raise UsageError(f"{path} holds weights of your own model: give load(..., model, criterion)")
+        raise UsageError(f"{path} holds weights of your own model: give model= and criterion=")
     if method is None and config["method"] is None:
         raise UsageError(f"{path} was trained with a method of your own: give load(..., method=)")
     objective = Objective(model, criterion)

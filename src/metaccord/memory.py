@@ -35,17 +35,15 @@ def peak_bytes(fn: Callable[[], object], device: torch.device) -> int:
     return live.peak
 
 
-class _Live(TorchDispatchMode):
+class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Count the bytes of storages from the operation that made them until they are freed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self.known: dict[int, weakref.ref[Any]] = {}
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and take note of new storages."""
         for leaf in pytree.tree_leaves((args, kwargs)):  # what was there before is not counted
             if isinstance(leaf, Tensor):

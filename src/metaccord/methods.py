@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from metaccord.estimators import MAML, Reptile
@@ -77,8 +78,8 @@ def gradient_agreement(base: Method) -> Method:
     return base.with_interaction(GradientAgreement())
 
 
-BASES = {"maml": maml, "fomaml": fomaml, "reptile": reptile}
-WRAPPERS = {"agreement": gradient_agreement}
+BASES: dict[str, Callable[..., Method]] = {"maml": maml, "fomaml": fomaml, "reptile": reptile}
+WRAPPERS: dict[str, Callable[[Method], Method]] = {"agreement": gradient_agreement}
 CITATIONS = {
     "maml": """@inproceedings{finn2017model,
   title = {Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks},

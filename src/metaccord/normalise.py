@@ -41,9 +41,7 @@ class BatchStatistics:
         with _Intercept(replay):
             yield
 
-    def _record(
-        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> Tensor:
+    def _record(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
         axes = [0, *range(2, x.dim())]
         self.means.append(x.mean(axes))
         self.variances.append(x.var(axes, unbiased=False))
@@ -79,7 +77,12 @@ class _Intercept(TorchFunctionMode):
 
 
 def _normalise(
-    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
 ) -> Tensor:
     shape = (1, -1) + (1,) * (x.dim() - 2)
     factor = torch.rsqrt(variance + eps) * (1.0 if weight is None else weight)

@@ -146,7 +146,7 @@ def _by_batch_statistics(model: nn.Module) -> nn.Module:
     shared = {id(leaf): leaf for leaf in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, shared)
     for name in tracking:
-        module = twin.get_submodule(name)
+        module: Any = twin.get_submodule(name)
         module.track_running_stats = False
         for buffer in ("running_mean", "running_var", "num_batches_tracked"):
             setattr(module, buffer, None)

@@ -24,7 +24,8 @@ class Record:
         step: Number of meta-steps done.
         seconds: Wall time of this one, episodes included.
         numbers: means over tasks of ``query_loss`` after all inner steps and of ``support_loss``
-            before the first one (without query loss: before the last one); ``grad_norm`` of the averaged gradient; notes such as ``agreement.weights``.
+            before the first one (without query loss: before the last one); ``grad_norm`` of
+            the averaged gradient; notes such as ``agreement.weights``.
         state: The live state: the next step changes its tensors in place.
         plan: How it was executed.
     """
@@ -92,10 +93,15 @@ def _finite(value: float) -> bool:
 def _diagnosis(found: MetaStep, step: int) -> str:
     bad = [name for name, grad in found.grads.items() if not grad.isfinite().all()]
     bad += [name for name, value in found.running.items() if not value.isfinite().all()]
-    inner = [*found.run.support_losses, *([found.run.losses] if found.run.losses is not None else [])]
+    inner = [
+        *found.run.support_losses,
+        *([found.run.losses] if found.run.losses is not None else []),
+    ]
     first = next((k for k, loss in enumerate(inner) if not loss.isfinite().all()), None)
     tasks = sorted({i for loss in inner for i in (~loss.isfinite()).nonzero().flatten().tolist()})
-    where = f"first at inner step {first} in tasks {tasks[:8]}" if tasks else "the losses are finite"
+    where = (
+        f"first at inner step {first} in tasks {tasks[:8]}" if tasks else "the losses are finite"
+    )
     return (
         f"not finite at meta-step {step}: {', '.join(bad[:4]) or 'a recorded number'}; {where}; "
         "nothing was updated: lower rule.lr or outer.lr, or set outer.clip_norm=10"

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from metaccord.engine import Plan
-from metaccord.errors import UsageError, unknown
+from metaccord.errors import UsageError, nearest, unknown
 from metaccord.estimators import MAML, Reptile
 from metaccord.evaluate import Protocol
 from metaccord.interactions import GradientAgreement
@@ -38,7 +38,7 @@ def fields_of(cls: type) -> dict[str, Any]:
     if dataclasses.is_dataclass(cls):
         hints = get_type_hints(cls)
         return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
-    hints = get_type_hints(cls.__init__)
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
     return {name: hint for name, hint in hints.items() if name != "return"}
 
 
@@ -107,7 +107,7 @@ def _construct(cls: Callable[..., Any], tree: dict[str, Any], name: str) -> Any:
             continue
         place = f"{name}.{key}" if name else key
         if key not in known:
-            raise unknown("setting", place, [f"{name}.{k}" if name else k for k in known])
+            raise UsageError(f"unknown setting {place!r}: {nearest(key, known)}")
         arguments[key] = coerced(from_tree(item, place), known[key], place)
     try:
         return cls(**arguments)
@@ -162,9 +162,10 @@ def parse_setting(text: str) -> tuple[list[str], Any]:
     try:
         return name.split("."), json.loads(value)
     except (ValueError, RecursionError):
+        if value in ("nan", "inf", "-inf"):
+            return name.split("."), float(value)
         words = {"none": None, "None": None, "True": True, "False": False}
-        numbers = {word: float(word) for word in ("nan", "inf", "-inf")}
-        return name.split("."), {**words, **numbers}.get(value, value)
+        return name.split("."), words.get(value, value)
 
 
 def _readable(hint: Any) -> str:
@@ -179,5 +180,6 @@ def _readable(hint: Any) -> str:
     if origin is tuple:
         if inner[-1] is not Ellipsis:
             return f"a list of {len(inner)}"
-        return "a list such as [64, 64]" if inner[0] is int else 'a list such as ["head"]'
+        shown = {int: "a list such as [64, 64]", str: 'a list such as ["head"]'}
+        return shown.get(inner[0], "a list")
     return "none" if hint is types.NoneType else getattr(hint, "__name__", str(hint))

@@ -123,7 +123,8 @@ def _computation(method: Method, objective: Objective, axis: TaskAxis) -> Comput
 
     if not objective.plan.compile:
         return compute
-    compiled, plain = objective.plan.accelerate(compute), []
+    compiled = objective.plan.accelerate(compute)
+    plain: list[bool] = []
 
     def fallback(params: Params, running: Params, episodes: Episode) -> MetaStep:
         if not plain:

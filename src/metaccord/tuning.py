@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -33,13 +33,11 @@ def settled(objective: Objective) -> Objective:
     if objective.plan.chunk != "auto":
         return objective
     convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in objective.model.modules())
-    chunk = 1 if convolves and objective.place().type == "cpu" else "all"
+    chunk: int | Literal["all"] = 1 if convolves and objective.place().type == "cpu" else "all"
     return objective.planned(replace(objective.plan, chunk=chunk, memory=None))
 
 
-def tune(
-    method: Method, objective: Objective, state: MetaState, episodes: Episode
-) -> Plan:
+def tune(method: Method, objective: Objective, state: MetaState, episodes: Episode) -> Plan:
     """Measure candidate plans on real episodes and return the fastest one that fits.
 
     Timing is not reproducible, so the result is recorded with a run and reused on resume.

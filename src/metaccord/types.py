@@ -44,7 +44,7 @@ class Episode(NamedTuple):
 
     support: Batch
     query: Batch
-    extra: dict[str, Tensor] = {}
+    extra: dict[str, Tensor] = {}  # noqa: RUF012
 
 
 class Own(NamedTuple):

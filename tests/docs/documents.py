@@ -13,6 +13,7 @@ RUNNABLE = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINKING = [*RUNNABLE, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"]
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
+_COMMAND = re.compile(r"`(metaccord [^`]+)`")
 _PATH = re.compile(r"`((?:src|tests|docs|experiments|benchmarks)/[\w./-]+)(?:::\w+)?`")
 
 
@@ -54,6 +55,11 @@ def links(text: str) -> list[str]:
     """Return the targets of links and pictures that stay in the repository."""
     found = [a or b for a, b in _LINK.findall(prose(text))]
     return [target for target in found if not re.match(r"[a-z]+:", target)]
+
+
+def mentioned(text: str) -> list[list[str]]:
+    """Return the words of each command that is written as `metaccord ...` in a sentence."""
+    return [shlex.split(found)[1:] for found in _COMMAND.findall(" ".join(prose(text).split()))]
 
 
 def paths(text: str) -> list[str]:

@@ -19,7 +19,17 @@ import torch
 
 import metaccord as mc
 from metaccord.cli.main import VERBS, main
-from tests.docs.documents import LINKING, ROOT, RUNNABLE, anchors, blocks, commands, links, paths
+from tests.docs.documents import (
+    LINKING,
+    ROOT,
+    RUNNABLE,
+    anchors,
+    blocks,
+    commands,
+    links,
+    mentioned,
+    paths,
+)
 
 LIMIT = 20.0  # seconds of processor time that one block may take
 SOURCE = ROOT / "src" / "metaccord"
@@ -85,6 +95,12 @@ def run(words: list[str]) -> None:
         if "omniglot" in rest and not os.environ.get("METACCORD_DATA"):
             return
         assert finished(shortened(rest)) == 0, f"failed: {' '.join(words)}"
+
+
+@pytest.mark.parametrize("path", LINKING, ids=named)
+def test_commands_in_sentences_exist(path: Path) -> None:
+    for words in mentioned(path.read_text()):
+        checked(words)
 
 
 def finished(words: list[str]) -> int:

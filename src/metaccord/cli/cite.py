@@ -12,7 +12,7 @@ from metaccord.experiment import FAMILIES, compose
 from metaccord.method import Method
 from metaccord.methods import CITATIONS
 from metaccord.rundir import RunDirectory
-from metaccord.runs import stored
+from metaccord.stored import stored
 from metaccord.tasks import Omniglot
 
 

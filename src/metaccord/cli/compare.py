@@ -11,6 +11,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from metaccord.cli.evaluate import scored
 from metaccord.cli.interrupt import listening
@@ -19,11 +20,12 @@ from metaccord.errors import UsageError
 from metaccord.evaluate import Protocol, Scores
 from metaccord.experiment import Experiment, default
 from metaccord.rundir import RunDirectory, compare_config
-from metaccord.runs import done, run, stored
+from metaccord.runs import run
 from metaccord.serial import to_tree
 from metaccord.statistics import Interval, over_seeds, over_tasks
+from metaccord.stored import done, stored
 
-Flag = tyro.conf.FlagCreatePairsOff
+Switch = tyro.conf.FlagCreatePairsOff[bool]
 Results = dict[str, list[Scores]]
 
 
@@ -36,7 +38,7 @@ def compare(
     out: Path | None = None,
     protocol: str = "transductive",
     tasks: int = 600,
-    json: Flag[bool] = False,
+    json: Switch = False,
     set: tuple[str, ...] = (),
 ) -> int:
     """Train methods on the same draws over several seeds, or compare finished runs.
@@ -108,8 +110,12 @@ def trained(
                 if begun < mine.steps:
                     records = run(mine, folder, resume=exists, stop=interrupt)
                     title = f"{label}, seed {seed}"
-                    for _ in records if quiet else shown(
-                        records, title=title, start=begun, steps=mine.steps, as_json=False
+                    for _ in (
+                        records
+                        if quiet
+                        else shown(
+                            records, title=title, start=begun, steps=mine.steps, as_json=False
+                        )
                     ):
                         pass
                 if interrupt.code:
@@ -180,7 +186,7 @@ def _over(scores: list[Scores]) -> Interval:
     return over_seeds([float(_values(one).mean()) for one in scores])
 
 
-def _values(scores: Scores):  # noqa: ANN202
+def _values(scores: Scores) -> Tensor:
     found = scores.losses if scores.accuracies is None else scores.accuracies
     return found[:, -1]
 

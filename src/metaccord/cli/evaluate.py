@@ -10,9 +10,9 @@ import tyro
 from metaccord import fs
 from metaccord.evaluate import Protocol, Scores
 from metaccord.evaluate import evaluate as measure
-from metaccord.runs import load_state
+from metaccord.stored import load_state
 
-Flag = tyro.conf.FlagCreatePairsOff
+Switch = tyro.conf.FlagCreatePairsOff[bool]
 
 
 def evaluate(
@@ -22,7 +22,7 @@ def evaluate(
     tasks: int = 600,
     steps: int | None = None,
     split: str = "test",
-    json: Flag[bool] = False,
+    json: Switch = False,
 ) -> int:
     """Measure a run on isolated, unseen tasks.
 

@@ -45,9 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not _memory_ran_out(error):
             raise
-        print(
-            "error: out of memory: lower num_tasks, or --set plan.memory=2GiB", file=sys.stderr
-        )
+        print("error: out of memory: lower num_tasks, or --set plan.memory=2GiB", file=sys.stderr)
         return ResourceError.exit_code
     except BrokenPipeError:  # the reader, for example `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

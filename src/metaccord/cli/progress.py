@@ -52,9 +52,7 @@ def _bar(records: Iterable[Record], title: str, start: int, steps: int) -> Itera
         for record in records:
             smooth = record.loss if smooth is None else 0.95 * smooth + 0.05 * record.loss
             rate = (record.step - start) / (time.perf_counter() - began)
-            progress.update(
-                bar, completed=record.step, loss=f"{smooth:.4f}", rate=f"{rate:.1f}"
-            )
+            progress.update(bar, completed=record.step, loss=f"{smooth:.4f}", rate=f"{rate:.1f}")
             yield record
 
 

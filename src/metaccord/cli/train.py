@@ -13,9 +13,10 @@ from metaccord.cli.progress import shown
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.experiment import Experiment, default
 from metaccord.rundir import RunDirectory, compare_config
-from metaccord.runs import FREE, done, run, stored
+from metaccord.runs import run
+from metaccord.stored import FREE, done, stored
 
-Flag = tyro.conf.FlagCreatePairsOff
+Switch = tyro.conf.FlagCreatePairsOff[bool]
 
 
 def train(
@@ -27,8 +28,8 @@ def train(
     seed: int | None = None,
     device: str | None = None,
     out: Path | None = None,
-    resume: Flag[bool] = False,
-    json: Flag[bool] = False,
+    resume: Switch = False,
+    json: Switch = False,
     set: tuple[str, ...] = (),
 ) -> int:
     """Meta-train on a family of tasks.
@@ -45,7 +46,8 @@ def train(
         json: One JSON object per meta-step on standard output.
         set: Any other setting as name=value, for example rule.lr=0.1 model.hidden=[40,40].
     """
-    given = [f"{k}={v}" for k, v in (("steps", steps), ("seed", seed), ("device", device)) if v is not None]
+    flags = {"steps": steps, "seed": seed, "device": device}
+    given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     wanted = [name for name in (with_ or "").split(",") if name]
     if resume:
         experiment, folder = _resumed(tasks, method, with_, wanted, [*given, *set], out)

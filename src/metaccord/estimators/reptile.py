@@ -41,9 +41,7 @@ class Reptile(Estimator):
     ) -> tuple[Stacked, Adaptation]:
         """Adapt without graph and return the displacements; what stays has rows of zeros."""
         stack = tree.expand(state.params, tree.tasks_in(episodes))
-        run = unroll(
-            method, objective, stack, state.running, episodes, axis, create_graph=False
-        )
+        run = unroll(method, objective, stack, state.running, episodes, axis, create_graph=False)
         run = tree.detached(run)
         found = tree.under(tree.difference(tree.scope(stack, "model"), run.solution), "model")
         return {k: found.get(k, torch.zeros_like(v)) for k, v in stack.items()}, run

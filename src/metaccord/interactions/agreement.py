@@ -40,6 +40,7 @@ class GradientAgreement(Interaction):
     Differs:
         Uniform weights when the scores cancel to within rounding,
         :math:`\sum |s_i| \le 64 \epsilon N \sum |g_i|^2`; the paper divides by zero there.
+
     Example:
         >>> from metaccord.methods import gradient_agreement, maml
         >>> gradient_agreement(maml()).label

@@ -13,7 +13,7 @@ from metaccord.evaluate import Protocol, Scores, evaluate, isolated
 from metaccord.learner import Learner, load
 from metaccord.method import initialise
 from metaccord.rundir import RunDirectory
-from metaccord.runs import load_state
+from metaccord.stored import load_state
 from metaccord.tasks import Omniglot, Sinusoid
 from metaccord.tuning import settled
 

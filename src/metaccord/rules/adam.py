@@ -30,6 +30,7 @@ class Adam(InnerRule):
 
     State:
         running (if ``persist``): ``second.<name>``, ``first.<name>`` (if beta1 > 0), ``count`` [].
+
     Raises:
         UsageError: if a decay is outside its interval.
     Reference:
@@ -88,8 +89,10 @@ class Adam(InnerRule):
         if not self.persist:
             return {}
         count = carry["count"]
-        return {**tree.first(axis.mean({k: v for k, v in carry.items() if k != "count"})),
-                "count": count[0]}
+        return {
+            **tree.first(axis.mean({k: v for k, v in carry.items() if k != "count"})),
+            "count": count[0],
+        }
 
     def _zeros(self, params: Params, rows: tuple[int, ...]) -> Params:
         slots = ("second", "first") if self.beta1 > 0 else ("second",)

@@ -5,4 +5,12 @@ from metaccord.tasks.quadratics import Point, Quadratics, mean_height
 from metaccord.tasks.sinusoid import Sinusoid
 from metaccord.tasks.source import TaskSource
 
-__all__ = ["Omniglot", "OneShotRuns", "Point", "Quadratics", "Sinusoid", "TaskSource", "mean_height"]
+__all__ = [
+    "Omniglot",
+    "OneShotRuns",
+    "Point",
+    "Quadratics",
+    "Sinusoid",
+    "TaskSource",
+    "mean_height",
+]

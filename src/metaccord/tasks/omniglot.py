@@ -44,6 +44,7 @@ class Omniglot(TaskSource):
     Shape:
         inputs [T, ways * n, 1, 28, 28] float32, ink = 1; targets [T, ways * n] int64, class by
         class.
+
     Raises:
         UsageError: for more ways than classes, or more examples than a class has.
         DataError: if the data are missing or damaged.

@@ -69,7 +69,7 @@ class Quadratics(TaskSource):
         if self.dim < 1 or self.condition < 1 or not self.spread > 0:
             raise UsageError("tasks.dim and tasks.condition must be >= 1 and tasks.spread > 0")
         if {self.shots, self.queries, self.train_shots or 1} != {1}:
-            raise UsageError("a quadratic task is one bowl: tasks.shots and tasks.queries must be 1")
+            raise UsageError("a quadratic task is one bowl: tasks.shots and queries must be 1")
 
     def bowls(self, split: str, step: int, tasks: range) -> tuple[np.ndarray, np.ndarray]:
         """Return centres ``[T, dim]`` and symmetric metrics ``[T, dim, dim]``, float64."""
@@ -91,15 +91,17 @@ class Quadratics(TaskSource):
         batch = Batch(inputs, torch.zeros(len(tasks), 1, dtype=torch.float64))
         return Episode(batch, batch, self.keys(self.draws(split, step, tasks, 2)))
 
-    def adapted(self, weight: np.ndarray, lr: float, steps: int, split: str, step: int,
-                tasks: range) -> np.ndarray:
+    def adapted(
+        self, weight: np.ndarray, lr: float, steps: int, split: str, step: int, tasks: range
+    ) -> np.ndarray:
         """Return the weights after K inner steps of SGD in closed form: ``[T, dim]``."""
         centres, metrics = self.bowls(split, step, tasks)
         power = self._power(metrics, lr, steps)
         return centres + np.einsum("tij,tj->ti", power, weight - centres)
 
-    def meta_gradients(self, weight: np.ndarray, lr: float, steps: int, split: str, step: int,
-                       tasks: range) -> np.ndarray:
+    def meta_gradients(
+        self, weight: np.ndarray, lr: float, steps: int, split: str, step: int, tasks: range
+    ) -> np.ndarray:
         """Return MAML's meta-gradient of each task in closed form: ``[T, dim]``."""
         centres, metrics = self.bowls(split, step, tasks)
         power = self._power(metrics, lr, steps)

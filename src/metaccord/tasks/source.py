@@ -70,6 +70,4 @@ class TaskSource(ABC):
     def keys(raw: np.ndarray) -> dict[str, Tensor]:
         """Return the seeds of mini-batch order and dropout from the first two words: ``[T]``."""
         names = ("order", "dropout")
-        return {
-            n: torch.from_numpy(raw[:, i].astype(np.int64).copy()) for i, n in enumerate(names)
-        }
+        return {n: torch.from_numpy(raw[:, i].astype(np.int64).copy()) for i, n in enumerate(names)}

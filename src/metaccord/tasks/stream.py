@@ -21,7 +21,7 @@ def words(seed: int, split: str, step: int, task: int, count: int) -> NDArray[np
 
 def uniforms(raw: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Return float64 numbers in [0, 1), one per word."""
-    return (raw >> np.uint64(11)) * 2.0**-53
+    return np.asarray((raw >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
 
 
 def permutation(raw: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -1,0 +1,179 @@
+"""What a run folder holds: how it is opened, where it stands, and what it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metaccord import __version__, checkpoint, fs, tree
+from metaccord.checkpoint import Checkpoint
+from metaccord.errors import CheckpointError, ResourceError
+from metaccord.experiment import Experiment
+from metaccord.objective import Objective
+from metaccord.rundir import RunDirectory, compare_config
+from metaccord.types import MetaState, Params
+
+log = logging.getLogger("metaccord")
+FREE = ("steps", "checkpoint_every")  # what a resumed run may change
+PARTS = ("params", "running", "slots")
+
+
+@contextmanager
+def opened(experiment: Experiment, out: Path, resume: bool) -> Iterator[RunDirectory]:
+    """Lock the folder of a run: a fresh one, or one whose settings agree.
+
+    Args:
+        experiment: What is asked for now.
+        out: The folder.
+        resume: Whether it holds the run already.
+
+    Raises:
+        UsageError: if the folder holds something else, or another process writes to it.
+        CheckpointError: if the run in it was made with other settings.
+    """
+    config = {"experiment": experiment.tree(), "versions": versions()}
+    if not resume:
+        with fresh(out, config) as folder:
+            yield folder
+        return
+    with RunDirectory.open(out) as folder:
+        differences = [
+            line
+            for line in compare_config(folder.config["experiment"], config["experiment"])
+            if line.split(":")[0] not in FREE
+        ]
+        if differences:
+            raise CheckpointError(
+                f"{out} cannot go on with other settings ({'; '.join(differences[:5])}): "
+                "leave them out, or start anew with another --out"
+            )
+        for line in compare_config(folder.config["versions"], config["versions"]):
+            log.warning("resuming elsewhere, not exact to the bit: %s", line)
+        yield folder
+
+
+@contextmanager
+def fresh(path: Path, config: dict[str, Any]) -> Iterator[RunDirectory]:
+    """Create a run folder; an error before its first record or checkpoint removes it again."""
+    with RunDirectory.create(path, config) as folder:
+        try:
+            yield folder
+        except Exception:
+            with suppress(ResourceError, OSError):
+                if not fs.names(folder.checkpoints) and not folder.records():
+                    fs.remove(path)
+            raise
+
+
+def _begun(folder: RunDirectory) -> Checkpoint | None:
+    """Return the newest intact checkpoint; None if the run ended before its first one."""
+    with suppress(OSError):
+        if not any(name.startswith("step-") for name in fs.names(folder.checkpoints)):
+            return None
+    return checkpoint.read(folder.checkpoints)
+
+
+def done(path: Path) -> int:
+    """Return how many steps of a run are safe: the step of its newest intact checkpoint, or 0.
+
+    Raises:
+        UsageError: if the folder holds no run.
+        CheckpointError: if all its checkpoints are damaged.
+    """
+    found = _begun(RunDirectory.read(path))
+    return 0 if found is None else found.step
+
+
+def newest(folder: RunDirectory, objective: Objective) -> Checkpoint | None:
+    """Return where the run goes on; None: at its beginning."""
+    found = _begun(folder)
+    if found is None:
+        log.warning("%s ended before its first checkpoint: it starts again", folder.path)
+        return None
+    _refuse_other(folder.path, found, objective)
+    if found.state["threads"] != torch.get_num_threads():
+        log.warning(
+            "resuming with %d threads instead of %d: equal to rounding, not to the bit",
+            torch.get_num_threads(),
+            found.state["threads"],
+        )
+    return found
+
+
+def _refuse_other(path: Path, found: Checkpoint, objective: Objective) -> None:
+    if found.state.get("model") != fingerprint(objective):
+        raise CheckpointError(
+            f"{path} has a checkpoint of another model, names or shapes differ: restore its own "
+            "from a backup"
+        )
+
+
+def fingerprint(objective: Objective) -> str:
+    """Return a hash of the names, shapes and types of the model's trainable tensors."""
+    facts = [
+        [name, list(tensor.shape), str(tensor.dtype)]
+        for name, tensor in sorted(objective.trainable().items())
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return what a run depends on beside its configuration."""
+    return {
+        "metaccord": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+
+
+def stored(folder: RunDirectory) -> Experiment:
+    """Return the experiment of a run folder.
+
+    Raises:
+        CheckpointError: if the folder is one of :func:`metaccord.save`.
+    """
+    config = folder.config
+    if "experiment" not in config:
+        raise CheckpointError(
+            f"{str(folder.path)!r} holds weights without an experiment: use metaccord.load"
+        )
+    return Experiment.from_tree(config["experiment"])
+
+
+def load_state(path: Path, step: int | None = None) -> tuple[Experiment, MetaState, Params]:
+    """Return experiment, state and optimiser tensors of a run, from a verified checkpoint.
+
+    Args:
+        path: Folder of the run.
+        step: Which checkpoint; None: the newest intact one.
+
+    Returns:
+        The experiment (on the CPU if this machine has no CUDA), the state and the slots.
+
+    Raises:
+        UsageError: if the folder holds no run.
+        CheckpointError: if the run is damaged, or the checkpoint belongs to another model.
+    """
+    folder = RunDirectory.read(path)
+    experiment = stored(folder)
+    if not torch.cuda.is_available():
+        experiment = replace(experiment, device="cpu")
+    found = checkpoint.read(folder.checkpoints, step)
+    _refuse_other(path, found, experiment.objective())
+    device = torch.device(experiment.device)
+    parts: dict[str, dict[str, Tensor]] = tree.to(
+        {part: tree.scope(found.tensors, part) for part in PARTS}, device
+    )
+    state = MetaState(parts["params"], parts["running"], found.step)
+    return experiment, state, parts["slots"]
