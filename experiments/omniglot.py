@@ -21,16 +21,16 @@ import torch
 import metaccord as mc
 from metaccord.experiment import Experiment, default
 
-FIVE_WAY = ["num_tasks=16", "steps=3000", "plan.chunk=1", "checkpoint_every=500"]
+FIVE_WAY = ["num_tasks=16", "steps=4000", "outer.schedule=cosine", "plan.chunk=1"]
 TWENTY_WAY = [
     "tasks.ways=20",
     "model.ways=20",
     "tasks.queries=2",
     "tasks.partition=background",
     "num_tasks=8",
-    "steps=2500",
+    "steps=4000",
+    "outer.schedule=cosine",
     "plan.chunk=1",
-    "checkpoint_every=500",
 ]
 PROTOCOLS = ("transductive", "inductive", "frozen")
 

@@ -203,8 +203,8 @@ _INNER: dict[tuple[str, str], dict[str, Any]] = {
     ("quadratics", "maml"): {"steps": 3, "lr": 0.05},
     ("quadratics", "fomaml"): {"steps": 3, "lr": 0.05},
     ("quadratics", "reptile"): {"steps": 3, "lr": 0.05, "batch": None},
-    ("omniglot", "maml"): {"steps": 1, "lr": 2.0},
-    ("omniglot", "fomaml"): {"steps": 1, "lr": 2.0},
+    ("omniglot", "maml"): {"steps": 1, "lr": 0.4},
+    ("omniglot", "fomaml"): {"steps": 1, "lr": 0.4},
     ("omniglot", "reptile"): {"steps": 5, "lr": 1e-3, "inner": "adam"},
 }
 

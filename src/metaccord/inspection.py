@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -31,7 +33,7 @@ def inspect(objective: Objective, state: MetaState, episodes: Episode) -> None:
         ) from error
     _same_shape(outputs, task.support.targets)
     try:
-        loss = objective.criterion(outputs, task.support.targets)
+        loss: Any = objective.criterion(outputs, task.support.targets)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         raise UsageError(
             f"the criterion fails on outputs {_shape(outputs)} and targets "
