@@ -1,4 +1,4 @@
-"""What the documents say is run: blocks, commands, doctests, links, and a docstring for each name."""
+"""What the documents say is run: blocks, commands, doctests, links, docstrings."""
 
 from __future__ import annotations
 
@@ -60,7 +60,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     log.propagate, log.level = before
 
 
-@pytest.mark.parametrize("path", RUNNABLE, ids=named)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow) if p.name == "README.md" else p for p in RUNNABLE],
+    ids=named,
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
 @pytest.mark.filterwarnings("ignore::UserWarning:torch")
 def test_blocks_run_in_order(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
