@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 
 import metaccord as mc
 from metaccord import keys, tree
+from metaccord.errors import UsageError
 from metaccord.evaluate import isolated
 from metaccord.methods import maml
 from metaccord.types import Episode
@@ -165,3 +166,28 @@ def test_training_draws_anew_at_each_meta_step() -> None:
     found = [source.episodes("train", step, range(3)).extra["dropout"] for step in range(4)]
     assert len(torch.cat(found).unique()) == 12
     assert tree.tasks_in(found[0]) == 3
+
+
+@pytest.mark.parametrize(
+    "model",
+    [nn.LSTM(2, 3, num_layers=2, dropout=0.5), nn.MultiheadAttention(4, 2, dropout=0.1)],
+    ids=["lstm", "attention"],
+)
+def test_dropout_inside_fused_modules_is_refused(model):
+    with pytest.raises(UsageError, match="dropout=0.*nn.Dropout"):
+        mc.Objective(model, mc.losses.mse)
+
+
+def test_attention_called_with_dropout_is_refused():
+    class Attends(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.Linear(4, 4)
+
+        def forward(self, x):
+            q = self.mix(x)[None]
+            return nn.functional.scaled_dot_product_attention(q, q, q, dropout_p=0.5)[0]
+
+    objective = mc.Objective(Attends(), mc.losses.mse)
+    with pytest.raises(UsageError, match="dropout_p=0.5"):
+        objective.predict(objective.trainable(), torch.randn(3, 4))

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from metaccord.errors import UsageError
+
 _MULTIPLIERS = (-4658895280553007687, -7723592293110705685)  # splitmix64's, as signed integers
 _STEP = -7046029254386353131
 
@@ -68,6 +70,8 @@ class KeyedDropout(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Replace the dropout functions of ``torch.nn.functional``."""
+        if func is F.scaled_dot_product_attention:
+            _refuse_fused(*args, **(kwargs or {}))
         if func not in _WHOLE and func not in _CHANNELS:
             return func(*args, **(kwargs or {}))
         return self._drop(func, *args, **(kwargs or {}))
@@ -99,6 +103,30 @@ def _alpha(x: Tensor, keep: Tensor, p: float) -> Tensor:
     return a * torch.where(keep, x, saturation) - a * saturation * p
 
 
+def _refuse_fused(*args: Any, **kwargs: Any) -> None:
+    rate = kwargs.get("dropout_p", args[4] if len(args) > 4 else 0.0)
+    if rate:
+        raise UsageError(
+            f"scaled_dot_product_attention has dropout_p={rate}, whose masks cannot come from the "
+            "task's key: call it with dropout_p=0 and put nn.Dropout after it"
+        )
+
+
+def refuse_hidden_dropout(model: nn.Module) -> None:
+    """Refuse dropout inside fused modules, whose masks cannot come from a task's key.
+
+    Raises:
+        UsageError: naming the module and the remedy.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.RNNBase | nn.MultiheadAttention) and module.dropout > 0:
+            raise UsageError(
+                f"{name or 'model'} ({type(module).__name__}) has dropout={module.dropout} inside, "
+                "whose masks cannot come from the task's key: set it to 0 and use nn.Dropout "
+                "between layers"
+            )
+
+
 def draws(model: nn.Module) -> bool:
     """Say whether the model, or a method of its classes, mentions dropout."""
     return any(
@@ -110,5 +138,8 @@ def draws(model: nn.Module) -> bool:
 def _mentions(cls: type) -> bool:
     codes = (getattr(value, "__code__", None) for value in vars(cls).values())
     return not cls.__module__.startswith("torch.") and any(
-        "dropout" in name for code in codes if isinstance(code, CodeType) for name in code.co_names
+        "dropout" in name or name == "scaled_dot_product_attention"
+        for code in codes
+        if isinstance(code, CodeType)
+        for name in code.co_names
     )

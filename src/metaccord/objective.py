@@ -39,7 +39,7 @@ class Objective:
         device: Where the model's tensors go; None leaves them where they are.
 
     Raises:
-        UsageError: if no parameter is trainable.
+        UsageError: if no parameter is trainable, or if a fused module has dropout inside.
 
     Example:
         >>> objective = Objective(nn.Linear(1, 1), nn.functional.mse_loss)
@@ -56,6 +56,7 @@ class Objective:
     _draws: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        keys.refuse_hidden_dropout(self.model)
         model = _by_batch_statistics(self.model)
         if self.device is not None and any(
             leaf.device != torch.device(self.device)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import sys
 import types
 import typing
 from collections.abc import Callable
@@ -31,6 +29,7 @@ _TASKS = (Sinusoid, Quadratics, Omniglot)
 _MODULES = (MLP, Conv4, Point)
 VALUES: dict[str, type] = {cls.__name__: cls for cls in (*_VALUES, *_TASKS)}
 MODELS: dict[str, type] = {cls.__name__: cls for cls in _MODULES}
+_LARGEST = 1e30  # float32 ends at 3e38, and optimisers divide step sizes by small numbers
 
 
 def fields_of(cls: type) -> dict[str, Any]:
@@ -138,8 +137,8 @@ def coerced(value: Any, hint: Any, place: str) -> Any:
         if len(kinds) == len(value):
             return tuple(coerced(v, k, place) for v, k in zip(value, kinds, strict=True))
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if not math.isfinite(value) or abs(value) > sys.float_info.max:
-            raise UsageError(f"{place} is {value}: it must be finite")
+        if not abs(value) <= _LARGEST:  # a nan compares false
+            raise UsageError(f"{place} is {value}: it must be finite, at most 1e30 in size")
         return float(value)
     elif hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value

@@ -49,6 +49,10 @@ def train(
     flags = {"steps": steps, "seed": seed, "device": device}
     given = [f"{name}={value}" for name, value in flags.items() if value is not None]
     wanted = [name for name in (with_ or "").split(",") if name]
+    base, plus, others = (method or "").partition("+")
+    if plus:
+        others = others.replace("+", ",")
+        raise UsageError(f"--method {method}: write --method {base} --with {others}")
     if resume:
         experiment, folder = _resumed(tasks, method, with_, wanted, [*given, *set], out)
     else:
