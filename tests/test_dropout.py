@@ -174,7 +174,7 @@ def test_training_draws_anew_at_each_meta_step() -> None:
     ids=["lstm", "attention"],
 )
 def test_dropout_inside_fused_modules_is_refused(model):
-    with pytest.raises(UsageError, match="dropout=0.*nn.Dropout"):
+    with pytest.raises(UsageError, match=r"dropout=0.*nn.Dropout"):
         mc.Objective(model, mc.losses.mse)
 
 
@@ -189,5 +189,5 @@ def test_attention_called_with_dropout_is_refused():
             return nn.functional.scaled_dot_product_attention(q, q, q, dropout_p=0.5)[0]
 
     objective = mc.Objective(Attends(), mc.losses.mse)
-    with pytest.raises(UsageError, match="dropout_p=0.5"):
+    with pytest.raises(UsageError, match=r"dropout_p=0.5"):
         objective.predict(objective.trainable(), torch.randn(3, 4))

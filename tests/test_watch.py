@@ -12,6 +12,7 @@ from metaccord.watch import LIMIT
 
 def record(step: int, stretch: object) -> SimpleNamespace:
     numbers = {} if stretch is None else {"agreement.stretch": stretch}
+    numbers |= {"agreement.weights": [0.25] * 4} if numbers else {}
     return SimpleNamespace(step=step, numbers=numbers)
 
 
@@ -21,7 +22,7 @@ def spoken(values: list[object]) -> tuple[list[int], mc.Watch]:
 
 
 def test_a_collapse_is_told_once() -> None:
-    steps, watch = spoken([2 * LIMIT] * 1500)
+    steps, watch = spoken([4 * LIMIT] * 1500)
     assert steps == [500]
     assert watch.message is not None
     assert "from step 500" in watch.message
@@ -45,7 +46,7 @@ def test_a_passing_peak_is_forgiven_and_a_slow_onset_is_found() -> None:
 
 
 def test_the_level_is_a_geometric_running_mean() -> None:
-    _, watch = spoken([2.0, 2.0, 2.0])
+    _, watch = spoken([4.0, 4.0, 4.0])
     assert watch.level == pytest.approx(0.6931471805599453)
 
 

@@ -6,14 +6,17 @@ import math
 
 from metaccord.records import Record
 
-LIMIT = 4.5
-"""Stretch above which agreement collapses; about 3 in healthy runs, 5 and more in collapsed ones
-(results/sine)."""
+LIMIT = 2.0
+"""Stretch per root of the number of tasks above which agreement collapses: 1.1 to 1.4 in healthy
+runs, 2.1 to 2.6 in collapsed ones (results/sine)."""
 _RATE, _PATIENCE = 1 / 300, 500
 
 
 class Watch:
     """Follow ``agreement.stretch`` and speak once when it stays too large.
+
+    The mean of N displacements without common direction is root N times shorter than one of them,
+    so the stretch is divided by root N.
 
     The weights of Gradient Agreement have absolute sum 1 however little the tasks agree, so the
     length of a meta-step does not shrink when the mean displacement does. Once all tasks merely
@@ -36,14 +39,17 @@ class Watch:
         stretch = record.numbers.get("agreement.stretch")
         if not isinstance(stretch, float) or self.message is not None:
             return False
-        log = math.log(max(stretch, 1e-9))
+        weights = record.numbers["agreement.weights"]
+        assert isinstance(weights, list)
+        log = math.log(max(stretch, 1e-9) / math.sqrt(len(weights)))
         self.seen += 1
         self.level = log if self.level is None else self.level + _RATE * (log - self.level)
         if self.seen < _PATIENCE or self.level < math.log(LIMIT):
             return False
         self.message = (
             f"Gradient Agreement may be collapsing from step {record.step}: its steps have been "
-            f"{math.exp(self.level):.1f} times as long as the mean displacement; lower outer.lr, "
+            f"{math.exp(self.level) * math.sqrt(len(weights)):.1f} times as long as the mean "
+            "displacement; lower outer.lr, "
             "use a smooth activation, or train without agreement"
         )
         return True
