@@ -194,9 +194,17 @@ def default(family: str, base: str = "maml", interactions: list[str] | None = No
         tasks = Omniglot(queries=1, train_shots=10, rotations="classes")
     else:
         tasks = Omniglot(queries=5)
-    return Experiment(tasks=tasks, model=model, method=method, outer=outer, num_tasks=num_tasks)
+    return Experiment(
+        tasks=tasks,
+        model=model,
+        method=method,
+        outer=outer,
+        steps=_STEPS[family],
+        num_tasks=num_tasks,
+    )
 
 
+_STEPS = {"sinusoid": 10_000, "quadratics": 1000, "omniglot": 3000}
 _INNER: dict[tuple[str, str], dict[str, Any]] = {
     ("sinusoid", "maml"): {"steps": 1, "lr": 0.01},
     ("sinusoid", "fomaml"): {"steps": 1, "lr": 0.01},

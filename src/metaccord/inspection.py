@@ -44,7 +44,8 @@ def inspect(objective: Objective, state: MetaState, episodes: Episode) -> None:
         raise UsageError(f"the criterion gives {found}, expected one number: use mean reduction")
     if not loss.requires_grad:
         raise UsageError("the loss does not depend on any trainable parameter: no detach() inside?")
-    grads = torch.autograd.grad(loss, tuple(params.values()), allow_unused=True)
+    leaves = tuple(params.values())
+    grads: tuple[Tensor | None, ...] = torch.autograd.grad(loss, leaves, allow_unused=True)
     idle = [
         name
         for name, grad in zip(params, grads, strict=True)

@@ -119,12 +119,18 @@ def _refuse_other(path: Path, found: Checkpoint, objective: Objective) -> None:
 
 
 def fingerprint(objective: Objective) -> str:
-    """Return a hash of the names, shapes and types of the model's trainable tensors."""
+    """Return a hash of the model's trainable names, shapes and types, and of its frozen weights."""
+    trainable = objective.trainable()
     facts = [
-        [name, list(tensor.shape), str(tensor.dtype)]
-        for name, tensor in sorted(objective.trainable().items())
+        [name, list(leaf.shape), str(leaf.dtype) if name in trainable else _digest(leaf)]
+        for name, leaf in sorted(objective.model.named_parameters())
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _digest(tensor: Tensor) -> str:
+    content = tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def versions() -> dict[str, str]:

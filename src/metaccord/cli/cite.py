@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -16,7 +17,7 @@ from metaccord.stored import stored
 from metaccord.tasks import Omniglot
 
 
-def cite(what: tyro.conf.Positional[str]) -> int:
+def cite(what: Annotated[str, tyro.conf.arg(metavar="METHOD|RUN"), tyro.conf.Positional]) -> int:
     """Print BibTeX of everything that a method or a run used.
 
     Args:

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from metaccord.cli.evaluate import scored
 from metaccord.cli.interrupt import listening
+from metaccord.cli.options import Folder, Number, Settings, Switch
 from metaccord.cli.progress import shown
 from metaccord.errors import UsageError
 from metaccord.evaluate import Protocol, Scores
@@ -25,21 +27,20 @@ from metaccord.serial import to_tree
 from metaccord.statistics import Interval, over_seeds, over_tasks
 from metaccord.stored import done, stored
 
-Switch = tyro.conf.FlagCreatePairsOff[bool]
 Results = dict[str, list[Scores]]
 
 
 def compare(
-    what: tyro.conf.Positional[tuple[str, ...]],
+    what: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASKS|RUN ..."), tyro.conf.Positional],
     *,
     methods: str = "maml,maml+agreement",
     seeds: int = 3,
-    steps: int | None = None,
-    out: Path | None = None,
+    steps: Number = None,
+    out: Folder = None,
     protocol: str = "transductive",
     tasks: int = 600,
     json: Switch = False,
-    set: tuple[str, ...] = (),
+    set: Settings = (),
 ) -> int:
     """Train methods on the same draws over several seeds, or compare finished runs.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from metaccord.cli.compare import folder_of, show, trained
+from metaccord.cli.options import Settings
 from metaccord.evaluate import Protocol
 
 METHODS = ["reptile", "reptile+agreement"]
 SETTINGS = ["steps=10000", "plan.compile=true", "plan.chunk=all", "checkpoint_every=2500"]
 
 
-def demo(*, out: Path = Path("demo"), seeds: int = 3, set: tuple[str, ...] = ()) -> int:
+def demo(*, out: Path = Path("demo"), seeds: int = 3, set: Settings = ()) -> int:
     """Compare Reptile with Gradient Agreement on sine waves, on the same draws, and draw both.
 
     Args:

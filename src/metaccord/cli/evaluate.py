@@ -5,22 +5,19 @@ from __future__ import annotations
 import json as jsonlib
 from pathlib import Path
 
-import tyro
-
 from metaccord import fs
+from metaccord.cli.options import Number, Run, Switch
 from metaccord.evaluate import Protocol, Scores
 from metaccord.evaluate import evaluate as measure
 from metaccord.stored import load_state
 
-Switch = tyro.conf.FlagCreatePairsOff[bool]
-
 
 def evaluate(
-    run: tyro.conf.Positional[Path],
+    run: Run,
     *,
     protocol: str = "transductive",
     tasks: int = 600,
-    steps: int | None = None,
+    steps: Number = None,
     split: str = "test",
     json: Switch = False,
 ) -> int:

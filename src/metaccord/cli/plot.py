@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import tyro
+from metaccord.cli.options import Folder, Run
 
 
-def plot(run: tyro.conf.Positional[Path], *, out: Path | None = None) -> int:
+def plot(run: Run, *, out: Folder = None) -> int:
     """Draw the pictures of a run.
 
     Args:

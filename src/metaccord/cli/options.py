@@ -1,0 +1,21 @@
+"""Types of options, with what the help text shows for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+Switch = tyro.conf.FlagCreatePairsOff[bool]
+Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
+Interactions = Annotated[
+    str | None, tyro.conf.arg(name="with", metavar="NAME,...", help_behavior_hint="")
+]
+Number = Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")]
+Folder = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
+Settings = Annotated[
+    tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE ...", help_behavior_hint="")
+]
+Tasks = Annotated[str, tyro.conf.arg(metavar="TASKS", help_behavior_hint=""), tyro.conf.Positional]
+Run = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint=""), tyro.conf.Positional]
