@@ -27,7 +27,7 @@ def run(*words: str, prelude: str = "") -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=ENVIRONMENT,
-        timeout=60,
+        timeout=300,
     )
 
 

@@ -57,7 +57,8 @@ def test_the_table_and_no_second_training(
     rows = [line for line in first.out.splitlines() if " ± " in line]
     assert [row.split()[1] for row in rows] == ["maml", "reptile+agreement"]
     assert [row.count("±") for row in rows] == [1, 2]
-    assert sorted(str(p.parent.relative_to(place / "all")) for p in place.rglob("run.json")) == FOLDERS
+    runs = (path.parent.relative_to(place / "all") for path in place.rglob("run.json"))
+    assert sorted(map(str, runs)) == FOLDERS
     assert all(last(place / "all" / folder).step == 4 for folder in FOLDERS)
     before = snapshot(place)
     monkeypatch.setattr(module, "run", None)
@@ -175,9 +176,7 @@ def test_accuracies_come_before_losses() -> None:
     assert paired([one], [other]).mean == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize(
-    "other", [{"statistics": "frozen"}, {"split": "validation"}, {"seed": 1}]
-)
+@pytest.mark.parametrize("other", [{"statistics": "frozen"}, {"split": "validation"}, {"seed": 1}])
 def test_different_protocols_are_refused(other: dict[str, Any]) -> None:
     base = scores([1.0, 2.0])
     with pytest.raises(UsageError, match="different protocols"):

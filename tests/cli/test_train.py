@@ -120,7 +120,9 @@ def test_a_terminal_gets_a_bar(
     result = metaccord("train", "sinusoid", "--out", "run", "--steps", "3", *SET)
     assert result.code == 0
     assert "saved run at step 3" in result.err
-    assert "3/3 loss " in result.err and "step 3/3" not in result.err
+    assert "\r" in result.err
+    assert "3/3" in result.err
+    assert "step 3/3" not in result.err
     assert len(records(place / "run")) == 3
 
 

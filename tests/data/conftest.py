@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,7 @@ from PIL import Image
 from metaccord.data import OMNIGLOT, DataSet, RemoteFile
 from metaccord.data.omniglot_facts import class_table
 from tests.data.server import Server
-
-_NAMED = os.environ.get("METACCORD_DATA")
-_ROOT = Path(_NAMED) if _NAMED else Path(__file__).parents[3] / "shared" / "data"
+from tests.folder import FOLDER
 
 
 def remote(name: str, content: bytes, url: str = "https://example.invalid/") -> RemoteFile:
@@ -44,9 +41,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder with omniglot/omniglot28.npz and its companions."""
-    if not (_ROOT / "omniglot" / "omniglot28.npz").is_file():
+    if FOLDER is None:
         pytest.skip("needs METACCORD_DATA: a folder with omniglot/omniglot28.npz")
-    return _ROOT
+    return FOLDER
 
 
 @pytest.fixture(scope="session")
