@@ -105,7 +105,7 @@ def conv28_pool(quick: bool) -> Problem:
 
 def conv84(quick: bool) -> Problem:
     """Classify 84x84x3 pictures, 5-way 5-shot, with five inner steps."""
-    steps, tasks, rounds = (2, 2, 2) if quick else (5, 4, 7)
+    steps, tasks, rounds = (2, 2, 2) if quick else (5, 4, 5)
     return eighty_four("conv84", quick, steps=steps, tasks=tasks, rounds=rounds)
 
 
