@@ -37,13 +37,10 @@ def test_a_closed_axis_refuses_to_add(isolated: bool) -> None:
             ask()
 
 
-def test_sums_are_differentiable_and_gram_is_not() -> None:
+def test_sums_are_differentiable() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     (found,) = torch.autograd.grad(TaskAxis(2).sum(x * x)[0].sum(), x)
     assert found.tolist() == [[2.0, 4.0], [6.0, 8.0]]
-    gram = TaskAxis(2).gram({"b": x, "a": x[:, 0]})
-    assert gram.tolist() == [[6.0, 14.0], [14.0, 34.0]]
-    assert not gram.requires_grad
 
 
 def test_an_axis_has_tasks() -> None:

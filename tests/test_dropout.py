@@ -75,7 +75,7 @@ def mask(key: Tensor, p: float = 0.5, shape: tuple[int, ...] = (6, 8)) -> Tensor
 
 def test_draws_differ_by_task_step_and_call() -> None:
     found = episodes()
-    by_step = [dropout_key(found, k) for k in range(3)]
+    by_step = [dropout_key(objective(), found, k) for k in range(3)]
     masks = [mask(key) for step in by_step for key in step]
     with keys.KeyedDropout(KEYS[0]):
         masks += [F.dropout(torch.ones(6, 8)), F.dropout(torch.ones(6, 8))]
@@ -150,7 +150,7 @@ def test_second_order_is_that_of_the_written_out_masks() -> None:
     tasks = []
     for index, task in enumerate(cases.twin_tasks(maml(steps=steps), found)):
         masks = [
-            mask(dropout_key(found, k)[index], 0.5, (len(data[1]), 8)).double()
+            mask(dropout_key(goal, found, k)[index], 0.5, (len(data[1]), 8)).double()
             for k, data in enumerate([*task.batches, task.query])
         ]
         given = [((x, kept), y) for (x, y), kept in zip(task.batches, masks, strict=False)]

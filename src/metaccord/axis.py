@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from metaccord import tree
 from metaccord.errors import UsageError
 from metaccord.types import Stacked
 
@@ -47,18 +46,19 @@ class TaskAxis:
 
     def sum(self, x: Tensor) -> Tensor:
         """Return ``[T, ...]`` whose rows all hold the sum over tasks; isolated: ``x``."""
+        self._refuse_closed()
+        return x if self.isolated else x.sum(0, keepdim=True).expand_as(x)
+
+    def mean(self, rows: Stacked) -> Stacked:
+        """Return the mean over tasks in every row; isolated: the rows themselves."""
+        self._refuse_closed()
+        if self.isolated:
+            return rows
+        return {k: (v.sum(0, keepdim=True) / self.count).expand_as(v) for k, v in rows.items()}
+
+    def _refuse_closed(self) -> None:
         if self.closed:
             raise UsageError(
                 "an interaction that claims to be independent asked for a sum over tasks while "
                 "graphs were being released: set independent = False on it"
             )
-        return x if self.isolated else x.sum(0, keepdim=True).expand_as(x)
-
-    def mean(self, rows: Stacked) -> Stacked:
-        """Return the mean over tasks in every row; isolated: the rows themselves."""
-        return {k: self.sum(v) / self.size for k, v in rows.items()}
-
-    def gram(self, rows: Stacked) -> Tensor:
-        """Return all inner products of rows, without gradient: ``[N, N]``."""
-        vectors = tree.flat(tree.detached(rows))
-        return vectors @ vectors.T

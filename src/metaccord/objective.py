@@ -38,6 +38,10 @@ class Objective:
         unused: Names of trainable parameters that are known to receive no gradient.
         device: Where the model's tensors go; None leaves them where they are.
 
+    Attributes:
+        groups: Names of the parameters of ``"batchnorm"``, for the selectors of inner rules.
+        draws: Whether the model may ask for dropout masks.
+
     Raises:
         UsageError: if no parameter is trainable, or if a fused module has dropout inside.
 
@@ -53,7 +57,8 @@ class Objective:
     unused: tuple[str, ...] = ()
     device: torch.device | str | None = None
     groups: dict[str, frozenset[str]] = field(init=False, repr=False)
-    _draws: bool = field(init=False, repr=False)
+    draws: bool = field(init=False, repr=False)
+    _tied: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         keys.refuse_hidden_dropout(self.model)
@@ -69,7 +74,10 @@ class Objective:
         norms = (n for n, m in model.named_modules() if isinstance(m, _BatchNorm))
         names = {f"{n}.{leaf}".lstrip(".") for n in norms for leaf in ("weight", "bias")}
         object.__setattr__(self, "groups", {"batchnorm": frozenset(names)})
-        object.__setattr__(self, "_draws", keys.draws(model))
+        object.__setattr__(self, "draws", keys.draws(model))
+        every = list(model.named_parameters(remove_duplicate=False))
+        every += list(model.named_buffers(remove_duplicate=False))
+        object.__setattr__(self, "_tied", len({id(leaf) for _, leaf in every}) < len(every))
 
     def trainable(self) -> Params:
         """Return the trainable parameters by name; a shared parameter has one name."""
@@ -97,13 +105,15 @@ class Objective:
         else:
             args = inputs if isinstance(inputs, tuple) else (inputs,)
         with ExitStack() as stack:
-            if self._draws:
+            if self.draws:
                 stack.enter_context(keys.KeyedDropout(key))
             if self.plan.autocast:
                 device = next(iter(params.values())).device.type
                 stack.enter_context(torch.autocast(device, dtype=torch.bfloat16))
             buffers = {name: leaf.clone() for name, leaf in self.model.named_buffers()}
-            outputs = functional_call(self.model, {**buffers, **params}, args, kwargs)
+            outputs = functional_call(
+                self.model, {**buffers, **params}, args, kwargs, tie_weights=self._tied
+            )
         return tree.mapped(Tensor.float, outputs) if self.plan.autocast else outputs
 
     def predict_frozen(self, params: Params, support: Tree, inputs: Tree) -> Any:

@@ -58,7 +58,7 @@ def run(
     experiment = experiment.settled()
     objective = experiment.objective()
     if not resume:
-        pass
+        _rehearse(experiment, objective)
     with opened(experiment, out, resume) as folder:
         start = newest(folder, objective) if resume else None
         if resume:

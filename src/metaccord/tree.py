@@ -59,6 +59,8 @@ def unbind(tree: Tree) -> list[Tree]:
     One ``unbind`` per leaf: indexing rows in a loop would cost T zero-filled stacks backward.
     """
     leaves, spec = pytree.tree_flatten(tree)
+    if leaves[0].shape[0] == 1:  # a view backward, too: nothing is copied
+        return [pytree.tree_unflatten([leaf.squeeze(0) for leaf in leaves], spec)]
     columns = [leaf.unbind() for leaf in leaves]
     return [pytree.tree_unflatten(list(row), spec) for row in zip(*columns, strict=True)]
 
@@ -67,6 +69,8 @@ def join(trees: list[Tree], how: Callable[[list[Tensor]], Tensor]) -> Tree:
     """Combine equal trees leaf by leaf with ``torch.stack`` or ``torch.cat``."""
     if len(trees) == 1 and how is torch.cat:
         return trees[0]
+    if len(trees) == 1:
+        return mapped(lambda leaf: leaf.unsqueeze(0), trees[0])
     columns = zip(*(pytree.tree_leaves(tree) for tree in trees), strict=True)
     _, spec = pytree.tree_flatten(trees[0])
     joined = [how(list(column)) if column[0] is not None else None for column in columns]

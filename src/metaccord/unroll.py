@@ -21,9 +21,9 @@ def owns(stack: Stacked, running: Params) -> Own:
     return Own(scope(stack, "interaction"), scope(running, "interaction"))
 
 
-def dropout_key(episodes: Episode, step: int) -> Tensor | None:
+def dropout_key(objective: Objective, episodes: Episode, step: int) -> Tensor | None:
     """Return the seeds of the dropout masks at inner step ``step``: ``[T]``, or None."""
-    key = episodes.extra.get("dropout")
+    key = episodes.extra.get("dropout") if objective.draws else None
     return None if key is None else keys.mix(key, step)
 
 
@@ -61,7 +61,7 @@ def unroll(
     def one_step(
         params: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked, Stacked, Tensor]:
-        batch, key = rule.part(episodes.support, step), dropout_key(episodes, step)
+        batch, key = rule.part(episodes.support, step), dropout_key(objective, episodes, step)
 
         def total(moving: Stacked) -> tuple[Tensor, Tensor]:
             losses = objective.losses({**still, **moving}, batch, key)  # [T]

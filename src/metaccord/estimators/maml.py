@@ -53,7 +53,7 @@ class MAML(Estimator):
                 axis,
                 create_graph=not self.first_order,
             )
-            key = dropout_key(episodes, method.rule.steps)
+            key = dropout_key(objective, episodes, method.rule.steps)
             losses = objective.losses(run.solution, episodes.query, key)  # [T]
             run = run._replace(losses=losses)
             own = owns(stack, state.running)
