@@ -75,7 +75,7 @@ class Objective:
         names = {f"{n}.{leaf}".lstrip(".") for n in norms for leaf in ("weight", "bias")}
         object.__setattr__(self, "groups", {"batchnorm": frozenset(names)})
         object.__setattr__(self, "draws", keys.draws(model))
-        every = list(model.named_parameters(remove_duplicate=False))
+        every: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
         every += list(model.named_buffers(remove_duplicate=False))
         object.__setattr__(self, "_tied", len({id(leaf) for _, leaf in every}) < len(every))
 

@@ -107,7 +107,7 @@ def trained(
                 folder = folder_of(out, label, seed)
                 mine = experiment.changed([f"seed={seed}"])
                 exists = (folder / "run.json").exists()
-                begun = mine.steps if exists else 0
+                begun = done(folder) if exists else 0
                 if begun < mine.steps:
                     records = run(mine, folder, resume=exists, stop=interrupt)
                     title = f"{label}, seed {seed}"
