@@ -69,13 +69,9 @@ SINES = st.builds(
     seed=SEEDS,
 )
 BOWLS = st.builds(Quadratics, dim=st.integers(1, 99), condition=st.floats(1, 1e6), spread=RATES)
-METHOD = st.builds(
-    Method,
-    name=st.text(max_size=9),
-    rule=RULES,
-    estimator=st.builds(MAML, first_order=st.booleans()) | st.builds(Reptile),
-    interactions=st.just(()) | st.just((GradientAgreement(),)),
-)
+ESTIMATORS = st.sampled_from([MAML(), MAML(first_order=True), Reptile()])
+TOGETHER = st.sampled_from([(), (GradientAgreement(),)])
+METHOD = st.builds(Method, name=st.text(), rule=RULES, estimator=ESTIMATORS, interactions=TOGETHER)
 VALUES = st.one_of(RULES, PLANS, OUTERS, PROTOCOLS, SINES, BOWLS, METHOD)
 SECRETS = ("__import__('os').abort()", "${HOME}", "!!python/object", "lambda: 1", '{"class": 1}')
 

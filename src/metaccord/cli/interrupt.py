@@ -39,4 +39,4 @@ def listening() -> Iterator[Interrupt]:
         yield interrupt
     finally:
         for number, handler in before.items():
-            pass
+            signal.signal(number, handler)
