@@ -72,8 +72,9 @@ def run(
                 last = record
                 folder.append({**record.json(), **saver.extras(experiment, objective, record)})
                 done = stop() or record.step == experiment.steps
-                if done or record.step % experiment.checkpoint_every == 0:
-                    saver.save(record)
+                best = saver.best.get("step") == record.step
+                if done or best or record.step % experiment.checkpoint_every == 0:
+                    saver.save(record)  # after its record: a resumed run lacks none
                 yield record
                 if done:
                     return
@@ -143,7 +144,6 @@ class _Saver:
             found["validation"] = scores.json()
             if not self.best or scores.loss.mean < self.best["loss"]:
                 self.best = {"step": record.step, "loss": scores.loss.mean}
-                self.save(record)
         return found
 
     def save(self, record: Record) -> None:
