@@ -53,8 +53,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
         known: The names that exist.
     """
     choices = sorted(known)
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(choices)}"
+    folded = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
+    return f"did you mean {folded[close[0]]!r}?" if close else f"choose from {', '.join(choices)}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:

@@ -24,10 +24,6 @@ from metaccord.tuning import settled, tune
 from metaccord.types import Episode, MetaState, MetaStep, Params
 
 log = logging.getLogger("metaccord")
-_UNCOMPILABLE = (
-    torch._dynamo.exc.TorchDynamoException,
-    torch._dynamo.exc.FailOnRecompileLimitHit,
-)
 Compute = Callable[[Params, Params, Episode], MetaStep]
 
 
@@ -123,6 +119,9 @@ def _computation(method: Method, objective: Objective, axis: TaskAxis) -> Comput
 
     if not objective.plan.compile:
         return compute
+    from torch._dynamo import exc  # heavy, and needed here alone
+
+    uncompilable = (exc.TorchDynamoException, exc.FailOnRecompileLimitHit)
     compiled = objective.plan.accelerate(compute)
     plain: list[bool] = []
 
@@ -130,7 +129,7 @@ def _computation(method: Method, objective: Objective, axis: TaskAxis) -> Comput
         if not plain:
             try:
                 return compiled(params, running, episodes)
-            except _UNCOMPILABLE as error:
+            except uncompilable as error:
                 log.warning("torch.compile failed, going on without it: %s", error)
                 plain.append(True)
         eager = objective.planned(replace(objective.plan, compile=False))
