@@ -9,7 +9,13 @@ from metaccord.cli.options import Settings
 from metaccord.evaluate import Protocol
 
 METHODS = ["reptile", "reptile+agreement"]
-SETTINGS = ["steps=10000", "plan.compile=true", "plan.chunk=all", "checkpoint_every=2500"]
+SETTINGS = [
+    "steps=10000",
+    "num_tasks=5",
+    "plan.compile=true",
+    "plan.chunk=all",
+    "checkpoint_every=2500",
+]
 
 
 def demo(*, out: Path = Path("demo"), seeds: int = 3, set: Settings = ()) -> int:
