@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from metaccord.experiment import Experiment
+
 NOTES = """
 Reading: the 5-way rows are 5-way 1-shot on 600 tasks of unseen characters (random 1200/423
 partition, one random quarter turn per class and task, 5 queries per class), the 20-way rows 20-way
@@ -25,8 +27,7 @@ def rows(record: dict, scores: dict, what: str) -> list[str]:
     found = []
     for protocol, score in scores.items():
         mean, half = (100 * score["accuracy"][key] for key in ("mean", "half"))
-        method = record["experiment"]["method"]
-        name = "+".join([method["name"], *(i["class"] for i in method["interactions"])])
+        name = Experiment.from_tree(record["experiment"]).method.label
         found.append(f"| {what} | {name} | {protocol} | {mean:.2f} ± {half:.2f} |")
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -55,47 +55,54 @@ def tune(method: Method, objective: Objective, state: MetaState, episodes: Episo
     plan, count = objective.plan, tree.tasks_in(episodes)
     if plan.chunk != "auto" and plan.memory is None:
         return plan
-    budget = plan.budget()
-    plain = replace(plan, memory=None)
+    plain, budget = replace(plan, memory=None), plan.budget()
     if plan.compile:
         return replace(plain, chunk="all")
     sizes = [2**i for i in range(count.bit_length()) if 2**i < count] + [count]
+    plans = [replace(plain, chunk=size) for size in sizes]
     if plan.chunk != "auto":
-        sizes = [plan.size(count)]
-    found = [
-        measure(method, objective.planned(replace(plain, chunk=size)), state, episodes)
-        for size in sizes
-    ]
-    if budget is not None and all(bytes_ > budget for _, bytes_ in found):
-        plain, sizes = replace(plain, checkpoint=True), sizes[:1]
-        found = [
-            measure(method, objective.planned(replace(plain, chunk=sizes[0])), state, episodes)
-        ]
-    fits = [i for i, (_, bytes_) in enumerate(found) if budget is None or bytes_ <= budget]
-    if not fits:
-        raise ResourceError(
-            f"plan.memory is {plan.memory}, but one task with checkpointed inner steps needs "
-            f"{min(b for _, b in found) / 2**20:.1f} MiB: allow more, or use fewer tasks"
-        )
-    best = min(fits, key=lambda i: found[i][0])
-    chosen = replace(plain, chunk=sizes[best])
-    log.info(
-        "plan: chunk %d of %d%s (%s)",
-        sizes[best],
-        count,
-        ", checkpointed" if chosen.checkpoint else "",
-        ", ".join(
-            f"{size}: {seconds * 1e3:.1f} ms {bytes_ / 2**20:.1f} MiB"
-            for size, (seconds, bytes_) in zip(sizes, found, strict=True)
-        ),
-    )
-    return chosen
+        plans = [replace(plain, chunk=plan.size(count))]
+
+    def measured(candidate: Plan) -> Measured:
+        return measure(method, objective.planned(candidate), state, episodes, budget is not None)
+
+    found = [measured(candidate) for candidate in plans]
+    if budget is not None and min(m.peak for m in found) > budget:
+        plans = [replace(plans[0], checkpoint=True)]
+        found = [measured(plans[0])]
+        if found[0].peak > budget:
+            raise ResourceError(
+                f"plan.memory is {plan.memory}, but {plans[0].chunk} tasks with checkpointed inner "
+                f"steps need {found[0].peak / 2**20:.1f} MiB: allow more, or fewer examples"
+            )
+    fits = [i for i, m in enumerate(found) if budget is None or m.peak <= budget]
+    best = min(fits, key=lambda i: found[i].seconds)
+    seen = ", ".join(f"{p.chunk}: {m}" for p, m in zip(plans, found, strict=True))
+    kind = ", checkpointed" if plans[best].checkpoint else ""
+    log.info("plan: chunk %s of %d%s (%s)", plans[best].chunk, count, kind, seen)
+    return plans[best]
+
+
+class Measured(NamedTuple):
+    """Time and memory of one meta-step.
+
+    Attributes:
+        seconds: The best of two, after a warm-up.
+        peak: Bytes of graphs and rows; 0 if not measured.
+    """
+
+    seconds: float
+    peak: int
+
+    def __str__(self) -> str:
+        memory = f" {self.peak / 2**20:.1f} MiB" if self.peak else ""
+        return f"{self.seconds * 1e3:.1f} ms{memory}"
 
 
 def measure(
-    method: Method, objective: Objective, state: MetaState, episodes: Episode
-) -> tuple[float, int]:
-    """Return seconds (best of two after a warm-up) and peak graph and row bytes of a meta-step."""
+    method: Method, objective: Objective, state: MetaState, episodes: Episode, memory: bool
+) -> Measured:
+    """Return seconds and, if asked, the peak of bytes of one meta-step."""
     from metaccord.step import meta_gradient
 
     axis = TaskAxis(tree.tasks_in(episodes))
@@ -108,5 +115,6 @@ def measure(
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    peak = peak_bytes(once, device)  # a warm-up, too
-    return min(once(), once()), peak
+    once()
+    peak = peak_bytes(once, device) if memory else 0
+    return Measured(min(once(), once()), peak)

@@ -198,9 +198,9 @@ def test_a_measured_plan_is_stored_and_used_again(
     experiment = tiny(*MEASURED, "steps=6", "plan.chunk=auto", "num_tasks=4")
     asked: list[Any] = []
 
-    def measured(method: mc.Method, objective: mc.Objective, *rest: Any) -> tuple[float, int]:
+    def measured(method: mc.Method, objective: mc.Objective, *rest: Any) -> tuning.Measured:
         asked.append(objective.plan.chunk)
-        return (0.0 if objective.plan.chunk == 2 else 1.0), 1
+        return tuning.Measured(0.0 if objective.plan.chunk == 2 else 1.0, 1)
 
     monkeypatch.setattr(tuning, "measure", measured)
     used: list[Plan] = []

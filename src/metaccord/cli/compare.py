@@ -18,6 +18,7 @@ from metaccord.cli.evaluate import scored
 from metaccord.cli.interrupt import listening
 from metaccord.cli.options import Folder, Number, Settings, Switch
 from metaccord.cli.progress import shown
+from metaccord.cli.threads import set_threads
 from metaccord.errors import UsageError
 from metaccord.evaluate import Protocol, Scores
 from metaccord.experiment import Experiment, default
@@ -108,6 +109,7 @@ def trained(
                 mine = experiment.changed([f"seed={seed}"])
                 exists = (folder / "run.json").exists()
                 begun = done(folder) if exists else 0
+                set_threads(mine)
                 if begun < mine.steps:
                     records = run(mine, folder, resume=exists, stop=interrupt)
                     title = f"{label}, seed {seed}"

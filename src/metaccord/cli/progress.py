@@ -34,7 +34,7 @@ def shown(
     elif sys.stderr.isatty():
         yield from _bar(records, title, start, steps)
     else:
-        yield from _lines(records, title, start, steps)
+        yield from _lines(records, title, steps)
 
 
 def _bar(records: Iterable[Record], title: str, start: int, steps: int) -> Iterator[Record]:
@@ -48,25 +48,39 @@ def _bar(records: Iterable[Record], title: str, start: int, steps: int) -> Itera
     )
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=5) as progress:
         bar = progress.add_task(title, total=steps, completed=start, loss="…", rate="…")
-        smooth, began = None, time.perf_counter()
+        smooth, pace = None, _Pace()
         for record in records:
             smooth = record.loss if smooth is None else 0.95 * smooth + 0.05 * record.loss
-            rate = (record.step - start) / (time.perf_counter() - began)
-            progress.update(bar, completed=record.step, loss=f"{smooth:.4f}", rate=f"{rate:.1f}")
+            rate = pace(record.step)
+            shown = "…" if rate is None else f"{rate:.1f}"
+            progress.update(bar, completed=record.step, loss=f"{smooth:.4f}", rate=shown)
             yield record
 
 
-def _lines(records: Iterable[Record], title: str, start: int, steps: int) -> Iterator[Record]:
-    began = last = time.perf_counter()
+def _lines(records: Iterable[Record], title: str, steps: int) -> Iterator[Record]:
+    pace, last = _Pace(), time.perf_counter()
     for record in records:
-        now = time.perf_counter()
-        if now - last >= EVERY or record.step == steps:
-            last, rate = now, (record.step - start) / (now - began)
-            left = (steps - record.step) / rate
+        rate = pace(record.step)
+        if record.step == steps or time.perf_counter() - last >= EVERY:
+            last = time.perf_counter()
+            speed = f" {rate:.1f}/s, {(steps - record.step) / rate:.0f} s left" if rate else ""
             print(
-                f"{title}: step {record.step}/{steps} loss {record.loss:.4f} "
-                f"{rate:.1f}/s, {left:.0f} s left",
+                f"{title}: step {record.step}/{steps} loss {record.loss:.4f}{speed}",
                 file=sys.stderr,
                 flush=True,
             )
         yield record
+
+
+class _Pace:
+    """Meta-steps per second since the first one, which may have compiled."""
+
+    def __init__(self) -> None:
+        self.first: tuple[int, float] | None = None
+
+    def __call__(self, step: int) -> float | None:
+        """Return the pace at a step; None at the first."""
+        if self.first is None:
+            self.first = step, time.perf_counter()
+            return None
+        return (step - self.first[0]) / (time.perf_counter() - self.first[1])
