@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from metaccord.experiment import Experiment
+from metaccord.serial import from_tree
 
 NOTES = """
 Reading: the 5-way rows are 5-way 1-shot on 600 tasks of unseen characters (random 1200/423
@@ -27,7 +27,7 @@ def rows(record: dict, scores: dict, what: str) -> list[str]:
     found = []
     for protocol, score in scores.items():
         mean, half = (100 * score["accuracy"][key] for key in ("mean", "half"))
-        name = Experiment.from_tree(record["experiment"]).method.label
+        name = from_tree(record["experiment"]["method"]).label
         found.append(f"| {what} | {name} | {protocol} | {mean:.2f} ± {half:.2f} |")
     return found
 
