@@ -51,8 +51,8 @@ class Estimator(ABC):
             self.piece(method, objective, state, part, axis.piece(tree.tasks_in(part)))
             for part in tree.split(episodes, size)
         ]
-        rows, run = tree.join(found, torch.cat)
-        return rows, run._replace(episodes=episodes)
+        rows, runs = ([*column] for column in zip(*found, strict=True))
+        return tree.join(rows, torch.cat), _joined(method, state, runs, episodes)
 
     @abstractmethod
     def piece(
@@ -64,3 +64,19 @@ class Estimator(ABC):
         axis: TaskAxis,
     ) -> tuple[Stacked, Adaptation]:
         """Return the same for tasks whose graphs live together."""
+
+
+def _joined(
+    method: Method, state: MetaState, runs: list[Adaptation], episodes: Episode
+) -> Adaptation:
+    """Return one run of all tasks, copying nothing that is known: episodes, the start, the end."""
+    start = tree.expand(tree.scope(state.params, "model"), tree.tasks_in(episodes))
+    moments = zip(*(r.path[1:] for r in runs), strict=True)
+    ends = [tree.join(list(moment), torch.cat) for moment in moments]
+    path = ({k: start[k] for k in runs[0].initial}, *ends)
+    solution = {**start, **path[-1]}
+    if "correct" in method.interaction.places:
+        solution = tree.join([r.solution for r in runs], torch.cat)
+    bare = [(r.grads, r.carry, r.support_losses, r.losses) for r in runs]
+    grads, carry, support, losses = tree.join(bare, torch.cat)
+    return Adaptation(path, grads, carry, solution, episodes, support, losses)
