@@ -178,7 +178,7 @@ def test_tune_keeps_to_a_budget() -> None:
         assert isinstance(plan.chunk, int)
         assert measured(method, plan) <= budget
         assert plan.checkpoint == (budget < single)
-    with pytest.raises(ResourceError, match="need .* MiB: allow more"):
+    with pytest.raises(ResourceError, match=r"need .* MiB: allow more"):
         tune(method, goal.planned(mc.Plan(memory=str(remembered // 2))), state, found)
 
 
