@@ -100,5 +100,6 @@ def restore_optimizer(
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         name, _, slot = key.rpartition("/")
-        state.setdefault(order[name], {})[slot] = value.clone()
+        kept = value.cpu() if slot == "step" else value  # torch.optim counts on the host
+        state.setdefault(order[name], {})[slot] = kept.clone()
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
