@@ -52,6 +52,12 @@ def main() -> None:
             f"({record['hardware']}, torch {record['versions']['torch']}, {record['date']})"
         )
     parts = ["# Omniglot", NOTES.strip(), "\n".join(lines), "## How", "\n".join(made)]
+    paired = folder / "paired.txt"
+    if paired.exists():
+        command = (
+            "metaccord compare runs/omniglot-maml-0 runs/omniglot-maml+agreement-0 --tasks 600"
+        )
+        parts += ["## On the same 600 tasks", f"`{command}`", f"```text\n{paired.read_text()}```"]
     (folder / "README.md").write_text("\n\n".join(parts) + "\n")
 
 
