@@ -73,3 +73,11 @@ def publish(staged: Path, final: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def unwritable(final: Path, error: OSError) -> ResourceError:
+    """Return the error for a file of the cache that cannot be written."""
+    return ResourceError(
+        f"file {final} cannot be written ({error.strerror or error}): make room, or set "
+        "METACCORD_CACHE to another folder"
+    )

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
-from metaccord.data.cache import locked, make_folder, publish
+from metaccord.data.cache import locked, make_folder, publish, unwritable
 from metaccord.data.catalogue import RemoteFile
-from metaccord.errors import DataError, ResourceError
+from metaccord.errors import DataError
 
 _CHUNK = 1 << 16
 _LARGEST = 1 << 30
@@ -98,10 +98,7 @@ def fetch_file(file: RemoteFile, folder: Path, connection: Connection = DIRECT) 
             f"again, or get the file by other means and put it at {final}"
         ) from fault
     except OSError as error:
-        raise ResourceError(
-            f"file {final} cannot be written ({error.strerror or error}): make room, or set "
-            "METACCORD_CACHE to another folder"
-        ) from error
+        raise unwritable(final, error) from error
     return final
 
 

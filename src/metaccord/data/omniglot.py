@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaccord.data.archives import LIMITS, Limits, read_members, read_whole
-from metaccord.data.cache import cache_folder, locked, make_folder, publish
+from metaccord.data.cache import cache_folder, locked, make_folder, publish, unwritable
 from metaccord.data.catalogue import OMNIGLOT, DataSet
 from metaccord.data.download import DIRECT, Connection, fetch_file
 from metaccord.data.drawings import CLASSES, DRAWERS, SIDE, assemble, read_folders
@@ -215,8 +215,5 @@ def _store(pictures: NDArray[np.uint8], folder: Path) -> Path:
                 np.savez_compressed(handle, bits=bits)
             publish(staged, final)
     except OSError as error:
-        raise ResourceError(
-            f"file {final} cannot be written ({error.strerror or error}): make room, or set "
-            "METACCORD_CACHE to another folder"
-        ) from error
+        raise unwritable(final, error) from error
     return final
