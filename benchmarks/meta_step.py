@@ -41,7 +41,7 @@ def compare(problem: problems.Problem, libraries: dict[str, ModuleType], options
             plans[COMPILED] = mc.Plan(chunk="all", compile=True)
     plans = {name: prepared(problem, plan)[1] for name, plan in plans.items()}
     print("plans:", "; ".join(f"{name}: {plan}" for name, plan in plans.items()))
-    loops_only = problem.large and options.device == "cpu"
+    loops_only = options.loops or (problem.large and options.device == "cpu")
     found = contest.entries(plans, libraries, loops_only=loops_only)
     steps, checks = checked(found, problem.double(2), problem, options.device)
     racing = contest.fastest(found, steps, options.device)
@@ -180,6 +180,7 @@ def read_options(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="timed calls of each (default: by case)")
     parser.add_argument("--threads", type=int, help="of the processor (default: all)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--loops", action="store_true", help="peers loop over tasks, no vmap")
     parser.add_argument("--quick", action="store_true", help="tiny problems: a smoke test")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="compiled ones")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record here")

@@ -49,10 +49,12 @@ def main() -> None:
             found = {"": case} if "seconds" in case else case
             for inner, one in found.items():
                 if isinstance(one, dict):
-                    parts.append(f"## {name}{': ' if inner else ''}{inner}")
+                    loops = ", peers looping over tasks" if record["options"].get("loops") else ""
+                    parts.append(f"## {name}{': ' if inner else ''}{inner}{loops}")
                     parts.append("\n".join(case_lines(one)))
             options = record["options"]
             rounds = f" --rounds {options['rounds']}" if options["rounds"] else ""
+            rounds += " --loops" if options.get("loops") else ""
             parts.append(
                 f"`python benchmarks/meta_step.py --cases {name}{rounds}`, {where}, higher "
                 f"{versions['higher']}, torchopt {versions['torchopt']}, {record['date'][:10]}, "
