@@ -21,7 +21,7 @@ from metaccord.normalise import BatchStatistics
 from metaccord.objective import Objective
 from metaccord.rundir import RunDirectory
 from metaccord.serial import from_tree, to_tree
-from metaccord.stored import fingerprint, fresh, load_state, versions
+from metaccord.stored import fingerprint, fresh, load_state, packed, unpacked, versions
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
 
@@ -146,10 +146,8 @@ def save(path: str | Path, method: Method, objective: Objective, state: MetaStat
     except UsageError:
         stored = None
     config = {"method": stored, "model": fingerprint(objective), "versions": versions()}
-    parts = {"params": state.params, "running": state.running}
-    tensors = {k: v for part, found in parts.items() for k, v in tree.under(found, part).items()}
     with fresh(Path(path), config) as folder:
-        checkpoint.write(folder.checkpoints, Checkpoint(state.step, tensors, {}))
+        checkpoint.write(folder.checkpoints, Checkpoint(state.step, packed(state), {}))
 
 
 def load(
@@ -182,7 +180,5 @@ def load(
     if config["model"] != fingerprint(objective):
         raise CheckpointError(f"{path} was trained with another model: names or shapes differ")
     found = checkpoint.read(RunDirectory.read(Path(path)).checkpoints)
-    parts = {p: tree.scope(found.tensors, p) for p in ("params", "running")}
-    parts = tree.to(parts, objective.place())
-    state = MetaState(parts["params"], parts["running"], found.step)
+    state, _ = unpacked(found, objective.place())
     return Learner(method or from_tree(config["method"]), objective, state)

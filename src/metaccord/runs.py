@@ -22,9 +22,8 @@ from metaccord.objective import Objective
 from metaccord.records import Record
 from metaccord.rundir import RunDirectory
 from metaccord.serial import from_tree, to_tree
-from metaccord.stored import PARTS, fingerprint, newest, opened
+from metaccord.stored import fingerprint, newest, opened, packed, unpacked
 from metaccord.train import train
-from metaccord.types import MetaState
 from metaccord.watch import Watch
 
 log = logging.getLogger("metaccord")
@@ -97,10 +96,7 @@ def _steps(
 ) -> Iterator[Record]:
     state, slots = None, None
     if start is not None:
-        parts = {part: tree.scope(start.tensors, part) for part in PARTS}
-        parts = tree.to(parts, objective.place())
-        state = MetaState(parts["params"], parts["running"], start.step)
-        slots = parts["slots"]
+        state, slots = unpacked(start, objective.place())
     return train(
         experiment.method,
         objective,
@@ -150,12 +146,6 @@ class _Saver:
         """Write a checkpoint of this record's state, once."""
         if record.step == self.saved:
             return
-        parts = {"params": record.state.params, "running": record.state.running}
-        tensors = {
-            name: tensor
-            for part, found in {**parts, "slots": record.slots}.items()
-            for name, tensor in tree.under(found, part).items()
-        }
         state = {
             "plan": to_tree(record.plan),
             "best": self.best,
@@ -166,7 +156,7 @@ class _Saver:
         self.folder.sync()
         checkpoint.write(
             self.folder.checkpoints,
-            Checkpoint(record.step, tensors, state),
+            Checkpoint(record.step, packed(record.state, record.slots), state),
             best=self.best.get("step"),
         )
         self.saved = record.step

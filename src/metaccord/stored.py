@@ -25,7 +25,6 @@ from metaccord.types import MetaState, Params
 
 log = logging.getLogger("metaccord")
 FREE = ("steps", "checkpoint_every")  # what a resumed run may change
-PARTS = ("params", "running", "slots")
 
 
 @contextmanager
@@ -47,19 +46,33 @@ def opened(experiment: Experiment, out: Path, resume: bool) -> Iterator[RunDirec
             yield folder
         return
     with RunDirectory.open(out) as folder:
-        differences = [
-            line
-            for line in compare_config(folder.config["experiment"], config["experiment"])
-            if line.split(":")[0] not in FREE
-        ]
-        if differences:
-            raise CheckpointError(
-                f"{out} cannot go on with other settings ({'; '.join(differences[:5])}): "
-                "leave them out, or start anew with another --out"
-            )
+        refuse_changes(out, folder.config["experiment"], config["experiment"])
         for line in compare_config(folder.config["versions"], config["versions"]):
             log.warning("resuming elsewhere, not exact to the bit: %s", line)
         yield folder
+
+
+def refuse_changes(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise CheckpointError if a run would go on with other settings than it has."""
+    lines = [line for line in compare_config(before, now) if line.split(":")[0] not in FREE]
+    if lines:
+        raise CheckpointError(
+            f"{path} cannot go on with other settings ({'; '.join(lines[:5])}): leave them out, or "
+            "start anew with another --out"
+        )
+
+
+def packed(state: MetaState, slots: Params | None = None) -> Params:
+    """Return the tensors of a state, and of the outer optimiser, as a checkpoint holds them."""
+    parts = {"params": state.params, "running": state.running, "slots": slots or {}}
+    return {k: v for part, found in parts.items() for k, v in tree.under(found, part).items()}
+
+
+def unpacked(found: Checkpoint, device: torch.device) -> tuple[MetaState, Params]:
+    """Return state and optimiser tensors of a checkpoint, on ``device``."""
+    tensors = tree.to(found.tensors, device)
+    params, running, slots = (tree.scope(tensors, p) for p in ("params", "running", "slots"))
+    return MetaState(params, running, found.step), slots
 
 
 @contextmanager
@@ -177,9 +190,5 @@ def load_state(path: Path, step: int | None = None) -> tuple[Experiment, MetaSta
         experiment = replace(experiment, device="cpu")
     found = checkpoint.read(folder.checkpoints, step)
     _refuse_other(path, found, experiment.objective())
-    device = torch.device(experiment.device)
-    parts: dict[str, dict[str, Tensor]] = tree.to(
-        {part: tree.scope(found.tensors, part) for part in PARTS}, device
-    )
-    state = MetaState(parts["params"], parts["running"], found.step)
-    return experiment, state, parts["slots"]
+    state, slots = unpacked(found, torch.device(experiment.device))
+    return experiment, state, slots

@@ -41,7 +41,7 @@ def train(
 ) -> Iterator[Record]:
     """Meta-train, yielding a record after each meta-step; stop by ``break``.
 
-    Nothing global is touched and no file is written; :func:`metaccord.experiment.run` does that.
+    Nothing global is touched and no file is written; :func:`metaccord.run` does that.
 
     Args:
         method: What is meta-trained.

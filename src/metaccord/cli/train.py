@@ -11,9 +11,9 @@ from metaccord.cli.progress import shown
 from metaccord.cli.threads import set_threads
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.experiment import Experiment, default
-from metaccord.rundir import RunDirectory, compare_config
+from metaccord.rundir import RunDirectory
 from metaccord.runs import run
-from metaccord.stored import FREE, done, stored
+from metaccord.stored import done, refuse_changes, stored
 
 
 def train(
@@ -99,14 +99,5 @@ def _resumed(
             f"{asked.method.label} on {tasks}: leave the options out, or choose another --out"
         )
     changed = before.changed(settings)
-    differences = [
-        line
-        for line in compare_config(before.tree(), changed.tree())
-        if line.split(":")[0] not in FREE
-    ]
-    if differences:
-        raise CheckpointError(
-            f"{out} cannot go on with other settings ({'; '.join(differences)}): leave them out, "
-            "or choose another --out"
-        )
+    refuse_changes(out, before.tree(), changed.tree())
     return changed, out
