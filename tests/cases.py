@@ -17,10 +17,27 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 import metaccord as mc
 from metaccord import tree
-from metaccord.estimators import MAML, Estimator, Reptile
-from metaccord.interactions import GradientAgreement, Interaction, Together
-from metaccord.methods import fomaml, gradient_agreement, maml, reptile
-from metaccord.rules import SGD, Adam, InnerRule
+from metaccord.estimators import MAML, Estimator, Implicit, MultiStep, Reptile
+from metaccord.interactions import (
+    Coherence,
+    CoLearner,
+    GradientAgreement,
+    GradientSharing,
+    Interaction,
+    Together,
+)
+from metaccord.methods import (
+    anil,
+    boil,
+    fomaml,
+    gradient_agreement,
+    imaml,
+    maml,
+    maml_pp,
+    meta_sgd,
+    reptile,
+)
+from metaccord.rules import SGD, Adam, InnerRule, MetaSGD, Momentum, PerStep, Proximal
 from metaccord.tasks import TaskSource
 from metaccord.tasks.stream import uniforms
 from metaccord.types import Batch, Episode, Params, Stacked
@@ -32,6 +49,12 @@ RULES: dict[str, InnerRule] = {
     "sgd": SGD(steps=2, lr=0.1),
     "sgd, mini-batches": SGD(steps=3, lr=0.1, batch=4),
     "sgd, head": SGD(steps=2, lr=0.1, only=("head",)),
+    "sgd, clipped": SGD(steps=2, lr=0.1, clip_norm=0.3, clip_value=0.1),
+    "momentum": Momentum(steps=3, lr=0.1),
+    "meta-sgd": MetaSGD(steps=2, lr=0.1),
+    "per step": PerStep(steps=2, lr=0.1),
+    "proximal": Proximal(steps=2, lr=0.1),
+    "proximal, at the end": Proximal(steps=2, lr=0.1, pull="end"),
     "adam": Adam(steps=2, lr=0.05),
     "adam, both moments": Adam(steps=2, lr=0.05, beta1=0.9),
     "adam, persistent": Adam(steps=2, lr=0.05, beta1=0.5, batch=3, persist=True),
@@ -40,21 +63,48 @@ ESTIMATORS: dict[str, Estimator] = {
     "maml": MAML(),
     "fomaml": MAML(first_order=True),
     "reptile": Reptile(),
+    "multi-step": MultiStep(horizon=10, epoch=1),
+    "implicit": Implicit(iterations=8),
 }
 INTERACTIONS: dict[str, Interaction] = {
     "none": Interaction(),
     "agreement": GradientAgreement(),
-    "together": Together(parts=(GradientAgreement(),)),
+    "sharing": GradientSharing(),
+    "sharing, additive": GradientSharing(mode="additive", per="tensor"),
+    "sharing, differentiated": GradientSharing(differentiate=True),
+    "coherent": Coherence(),
+    "coherent, shifted": Coherence(reading="shift"),
+    "coherent, differentiated": Coherence(differentiate=True),
+    "cooperative": CoLearner(),
+    "together": Together(parts=(GradientAgreement(), GradientSharing(), CoLearner(), Coherence())),
 }
 BASES: dict[str, mc.Method] = {
     "maml": maml(steps=2, lr=0.2),
     "fomaml": fomaml(steps=2, lr=0.2),
     "reptile": reptile(steps=3, lr=0.2, batch=4),
     "reptile, adam": reptile(steps=3, lr=0.05, batch=4, inner="adam"),
+    "anil": anil(steps=2, lr=0.2),
+    "boil": boil(steps=2, lr=0.2),
+    "meta_sgd": meta_sgd(steps=2, lr=0.2),
+    "maml_pp": maml_pp(steps=2, lr=0.2, horizon=4, epoch=1),
+    "imaml": imaml(steps=3, lr=0.1, strength=2.0, iterations=4),
 }
-METHODS: dict[str, mc.Method] = BASES | {
-    f"{name}, agreement": gradient_agreement(base) for name, base in BASES.items()
+
+
+def composes(base: str, interaction: str) -> bool:
+    """Say whether an interaction has a meaning over a base method."""
+    parts = INTERACTIONS[interaction]
+    lost = BASES[base].estimator.refuses.keys() & parts.places
+    several = parts.parts if isinstance(parts, Together) else (parts,)
+    learns = any(part.learns for part in several)
+    return not lost and (BASES[base].estimator.takes_query or not learns)
+
+
+PAIRS = [(i, b) for i in INTERACTIONS for b in BASES if composes(b, i)]
+METHODS: dict[str, mc.Method] = {
+    k: v for k, v in BASES.items() if k in ("maml", "fomaml", "reptile", "reptile, adam")
 }
+METHODS |= {f"{name}, agreement": gradient_agreement(base) for name, base in METHODS.items()}
 
 
 class Tied(nn.Module):

@@ -12,7 +12,7 @@ from metaccord.axis import TaskAxis
 from metaccord.interactions import Interaction
 from metaccord.objective import Objective
 from metaccord.rules import SGD
-from metaccord.types import Adaptation, Own, Params, Stacked
+from metaccord.types import Adaptation, Notes, Own, Params, Stacked
 
 frozen = dataclass(frozen=True, kw_only=True)
 Reconciled = tuple[Stacked, dict[str, torch.Tensor]]
@@ -116,23 +116,23 @@ class Remembers(Broken):
 
 @frozen
 class LearnsNothing(Broken):
-    def init(self, params: Params, steps: int) -> Own:
+    def init(self, params: Params, steps: int, objective: Objective, seed: int) -> Own:
         return Own({"rate": torch.zeros(steps, dtype=torch.float64)}, {})
 
 
 @frozen
 class RunsWithGraph(Broken):
-    def init(self, params: Params, steps: int) -> Own:
+    def init(self, params: Params, steps: int, objective: Objective, seed: int) -> Own:
         return Own({}, {"past": torch.zeros((), dtype=torch.float64)})
 
-    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> Params:
-        return {"past": own.running["past"].clone().requires_grad_()}
+    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> tuple[Params, Notes]:
+        return {"past": own.running["past"].clone().requires_grad_()}, {}
 
 
 @frozen
 class GrowsRunning(Broken):
-    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> Params:
-        return {"new": torch.zeros(())}
+    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> tuple[Params, Notes]:
+        return {"new": torch.zeros(())}, {}
 
 
 class Thawed(Interaction):
@@ -144,10 +144,10 @@ class Leaks(SGD):
     """The rule lets tasks meet."""
 
     def update(
-        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked
+        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked]:
         mean = {k: v.mean(0, keepdim=True).expand_as(v) for k, v in grads.items()}
-        return super().update(learned, params, mean, carry)
+        return super().update(learned, params, mean, carry, step)
 
 
 @frozen
@@ -155,15 +155,15 @@ class Detaches(SGD):
     """The rule is first order by accident."""
 
     def update(
-        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked
+        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked]:
-        return super().update(learned, params, tree.detached(grads), carry)
+        return super().update(learned, params, tree.detached(grads), carry, step)
 
 
 @frozen
 class InPlace(SGD):
     def update(
-        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked
+        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked]:
         return {k: v.sub_(self.lr * grads[k]) for k, v in params.items()}, carry
 

@@ -17,8 +17,7 @@ from metaccord.testing import check_interaction, check_rule
 from tests import cases, defects
 
 
-@pytest.mark.parametrize("base", cases.BASES)
-@pytest.mark.parametrize("name", cases.INTERACTIONS)
+@pytest.mark.parametrize(("name", "base"), cases.PAIRS)
 def test_interactions_keep_the_contract(name: str, base: str) -> None:
     assert len(check_interaction(cases.INTERACTIONS[name], base=cases.BASES[base])) == 13
 

@@ -9,24 +9,30 @@ import pytest
 import torch
 
 import metaccord as mc
+from metaccord.defaults import compose, default
 from metaccord.engine import Plan
 from metaccord.errors import UsageError
 from metaccord.estimators import MAML, Reptile
-from metaccord.experiment import compose, default
 from metaccord.interactions import GradientAgreement
 from metaccord.methods import BASES, WRAPPERS
 from metaccord.rules import SGD, Adam
 
 torch.set_num_threads(1)
-COMBINED = [(base, list(names)) for base in BASES for names in ((), tuple(WRAPPERS))]
+REFUSED = {  # interactions without meaning over a base
+    "reptile": {"sharing", "cooperative"},
+    "imaml": {"sharing", "coherent"},
+    "finetune": set(WRAPPERS),
+}
+COMBINED = [
+    (base, list(names))
+    for base in BASES
+    for names in ((), tuple(name for name in WRAPPERS if name not in REFUSED.get(base, ())))
+]
 
 
-@pytest.mark.parametrize("family", ["sinusoid", "quadratics"])
 @pytest.mark.parametrize(("base", "interactions"), COMBINED)
-def test_every_default_comes_back_and_takes_a_step(
-    family: str, base: str, interactions: list[str]
-) -> None:
-    found = default(family, base, interactions).changed(["plan.chunk=all"])
+def test_every_default_comes_back_and_takes_a_step(base: str, interactions: list[str]) -> None:
+    found = default("sinusoid", base, interactions).changed(["plan.chunk=all"])
     again = mc.Experiment.from_tree(json.loads(json.dumps(found.tree())))
     assert again == found
     assert again.tree() == found.tree()
@@ -35,6 +41,36 @@ def test_every_default_comes_back_and_takes_a_step(
         again.method, again.objective(), again.tasks, steps=1, num_tasks=2, outer=again.outer
     )
     assert next(training).loss > 0
+
+
+@pytest.mark.parametrize("base", [b for b in BASES if b not in ("anil", "boil")])
+def test_points_have_defaults_too(base: str) -> None:
+    found = default("quadratics", base)
+    state = mc.initialise(found.method, found.objective(), seed=0)
+    episodes = found.tasks.episodes("train", 0, range(3))
+    step = mc.meta_gradient(found.method, found.objective(), state, episodes)
+    assert all(grad.isfinite().all() for grad in step.grads.values())
+
+
+@pytest.mark.parametrize(
+    ("base", "name"), [(base, name) for base, names in REFUSED.items() for name in sorted(names)]
+)
+def test_pairs_without_meaning_are_refused_with_the_way_out(base: str, name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} has no meaning over {base}: .*maml"):
+        default("sinusoid", base, [name])
+
+
+@pytest.mark.parametrize("base", ["anil", "boil"])
+def test_a_model_without_a_head_is_refused(base: str) -> None:
+    found = default("quadratics", base)
+    with pytest.raises(UsageError, match="selects 'head', but the model has no such part"):
+        mc.initialise(found.method, found.objective(), seed=0)
+
+
+def test_a_co_learner_needs_features() -> None:
+    found = default("quadratics", "maml", ["cooperative"])
+    with pytest.raises(UsageError, match=r"give cooperative\.shape"):
+        mc.initialise(found.method, found.objective(), seed=0)
 
 
 @pytest.mark.parametrize("family", ["sinusoid", "quadratics"])

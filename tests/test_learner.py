@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 import metaccord as mc
 from metaccord import tree
+from metaccord.defaults import default
 from metaccord.errors import CheckpointError, DataError, UsageError
-from metaccord.experiment import default
 from metaccord.interactions import Interaction
 from metaccord.losses import cross_entropy, mse
 from metaccord.methods import gradient_agreement, maml, reptile

@@ -17,6 +17,7 @@ from metaccord.types import Adaptation, Notes, Own, Params, Stacked
 from tests import cases
 
 AXIS = TaskAxis(2)
+NET = cases.objective("plain")
 EMPTY = Adaptation((), (), {}, {}, None, ())
 
 
@@ -29,7 +30,7 @@ class Affine(Interaction):
     shift: float = 1.0
     needs = frozenset({"path"})
 
-    def init(self, params: Params, steps: int) -> Own:
+    def init(self, params: Params, steps: int, objective: Objective, seed: int) -> Own:
         return Own({"shift": torch.full((), self.shift)}, {"seen": torch.zeros(())})
 
     def _all(self, own: Own, rows: Stacked) -> Stacked:
@@ -52,8 +53,8 @@ class Affine(Interaction):
     ) -> tuple[Stacked, Notes]:
         return self._all(own, rows), {"factor": torch.tensor(self.factor)}
 
-    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> Params:
-        return {"seen": own.running["seen"] + self.factor}
+    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> tuple[Params, Notes]:
+        return {"seen": own.running["seen"] + self.factor}, {"count": torch.tensor(1.0)}
 
 
 class Other(Affine):
@@ -66,17 +67,18 @@ BOTH = Together(parts=(Affine(factor=2.0, shift=1.0), Other(factor=3.0, shift=10
 
 
 def own() -> Own:
-    learned, running = BOTH.init({}, 3)
+    learned, running = BOTH.init({}, 3, NET, 0)
     return Own({k: v.expand(2) for k, v in learned.items()}, running)
 
 
 def test_tensors_live_below_the_names() -> None:
-    assert {k: v.tolist() for k, v in BOTH.init({}, 3).learned.items()} == {
+    assert {k: v.tolist() for k, v in BOTH.init({}, 3, NET, 0).learned.items()} == {
         "affine.shift": 1.0,
         "other.shift": 10.0,
     }
-    assert set(BOTH.init({}, 3).running) == {"affine.seen", "other.seen"}
-    found = BOTH.observe(own(), EMPTY, AXIS)
+    assert set(BOTH.init({}, 3, NET, 0).running) == {"affine.seen", "other.seen"}
+    found, notes = BOTH.observe(own(), EMPTY, AXIS)
+    assert set(notes) == {"affine.count", "other.count"}
     assert {k: v.item() for k, v in found.items()} == {"affine.seen": 2.0, "other.seen": 3.0}
 
 
@@ -93,7 +95,7 @@ def test_parts_are_applied_in_order() -> None:
 
 
 def test_needs_places_and_independence_are_those_of_the_parts() -> None:
-    assert BOTH.wants == {"path"}
+    assert BOTH.needs == {"path"}
     assert BOTH.places == {"share", "correct", "penalty", "reconcile"}
     assert not BOTH.independent
     mixed = Together(parts=(GradientAgreement(), Affine()))
@@ -131,6 +133,8 @@ def test_in_a_method_names_carry_the_prefix() -> None:
     assert step.running["interaction.affine.seen"].item() == 1.0
     assert set(step.notes) == {
         "affine.factor",
+        "affine.count",
+        "estimator.penalty",
         "agreement.weights",
         "agreement.effective_tasks",
         "agreement.stretch",

@@ -13,17 +13,11 @@ from metaccord.engine import Plan
 from metaccord.errors import UsageError, unknown
 from metaccord.losses import cross_entropy, mse
 from metaccord.method import Method
-from metaccord.methods import BASES, WRAPPERS
 from metaccord.objective import Objective
 from metaccord.outer import Outer
 from metaccord.serial import build_model, coerced, fields_of, from_tree, parse_setting, to_tree
-from metaccord.tasks import Omniglot, Quadratics, Sinusoid, TaskSource, mean_height
+from metaccord.tasks import Quadratics, TaskSource, mean_height
 
-FAMILIES: dict[str, type[TaskSource]] = {
-    "sinusoid": Sinusoid,
-    "quadratics": Quadratics,
-    "omniglot": Omniglot,
-}
 _ALIASES = {"rule": ("method", "rule"), "estimator": ("method", "estimator")}
 
 
@@ -153,74 +147,6 @@ def _assign(
     if "class" not in node and leaf not in node:
         raise unknown("setting", ".".join(path), node)
     node[leaf] = value
-
-
-def compose(base: str, interactions: list[str], family: str) -> Method:
-    """Return a base method with the defaults of a task family and interactions around it.
-
-    Args:
-        base: ``maml``, ``fomaml`` or ``reptile``.
-        interactions: Names such as ``agreement``, applied in this order.
-        family: Name of the task family.
-
-    Raises:
-        UsageError: for unknown names, with the nearest one.
-    """
-    if base not in BASES:
-        raise unknown("method", base, BASES)
-    method = BASES[base](**_INNER.get((family, base), {}))
-    for name in interactions:
-        if name not in WRAPPERS:
-            raise unknown("interaction", name, WRAPPERS)
-        method = WRAPPERS[name](method)
-    return method
-
-
-def default(family: str, base: str = "maml", interactions: list[str] | None = None) -> Experiment:
-    """Return the experiment that a task family starts from; the model depends on the family alone.
-
-    Raises:
-        UsageError: for unknown names, with the nearest one.
-    """
-    if family not in FAMILIES:
-        raise unknown("tasks", family, FAMILIES)
-    method = compose(base, interactions or [], family)
-    reptile = base == "reptile"
-    outer = Outer(optimizer="sgd", lr=1.0, schedule="linear") if reptile else Outer()
-    model: dict[str, Any] = {"class": "Conv4"}
-    num_tasks = 5 if reptile else 16
-    if family == "sinusoid":
-        tasks: TaskSource = Sinusoid(train_shots=50 if reptile else None)
-        model = {"class": "MLP", "hidden": [64, 64], "activation": "tanh"}
-        num_tasks = 10 if reptile else 25
-    elif family == "quadratics":
-        tasks, model = Quadratics(), {"class": "Point"}
-    elif reptile:
-        tasks = Omniglot(queries=1, train_shots=10, rotations="classes")
-    else:
-        tasks = Omniglot(queries=5)
-    return Experiment(
-        tasks=tasks,
-        model=model,
-        method=method,
-        outer=outer,
-        steps=_STEPS[family],
-        num_tasks=num_tasks,
-        threads=None if family == "omniglot" else 1,
-    )
-
-
-_STEPS = {"sinusoid": 10_000, "quadratics": 1000, "omniglot": 3000}
-_INNER: dict[tuple[str, str], dict[str, Any]] = {
-    ("sinusoid", "maml"): {"steps": 1, "lr": 0.01},
-    ("sinusoid", "fomaml"): {"steps": 1, "lr": 0.01},
-    ("quadratics", "maml"): {"steps": 3, "lr": 0.05},
-    ("quadratics", "fomaml"): {"steps": 3, "lr": 0.05},
-    ("quadratics", "reptile"): {"steps": 3, "lr": 0.05, "batch": None},
-    ("omniglot", "maml"): {"steps": 1, "lr": 0.4},
-    ("omniglot", "fomaml"): {"steps": 1, "lr": 0.4},
-    ("omniglot", "reptile"): {"steps": 5, "lr": 1e-3, "inner": "adam"},
-}
 
 
 def _device(name: str) -> str:

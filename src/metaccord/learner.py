@@ -132,6 +132,8 @@ def _freeze(module: nn.Module, statistics: BatchStatistics) -> None:
 def save(path: str | Path, method: Method, objective: Objective, state: MetaState) -> None:
     """Save what was meta-trained into a new folder, for :func:`load`.
 
+    What served training alone, such as a co-learner, is left out.
+
     Args:
         path: A new or empty folder.
         method, objective, state: As meta-trained. Of the model only the trainable tensors are
@@ -147,7 +149,14 @@ def save(path: str | Path, method: Method, objective: Objective, state: MetaStat
         stored = None
     config = {"method": stored, "model": fingerprint(objective), "versions": versions()}
     with fresh(Path(path), config) as folder:
+        state = _for_use(method, state)
         checkpoint.write(folder.checkpoints, Checkpoint(state.step, packed(state), {}))
+
+
+def _for_use(method: Method, state: MetaState) -> MetaState:
+    """Return the state without the tensors of interactions that serve training alone."""
+    drop = tuple(f"interaction.{p.name}." for p in method.interactions if p.discarded)
+    return state._replace(params={k: v for k, v in state.params.items() if not k.startswith(drop)})
 
 
 def load(

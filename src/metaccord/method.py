@@ -13,7 +13,7 @@ from metaccord.interactions.base import Interaction
 from metaccord.interactions.together import Together
 from metaccord.objective import Objective, reinitialised
 from metaccord.rules.base import InnerRule
-from metaccord.types import MetaState
+from metaccord.types import MetaState, Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Method:
 
     Attributes:
         interaction: All interactions as one.
-        needs: What the run must keep: ``"path"`` and ``"grads"``.
+        needs: What the run must keep: ``"path"``, ``"grads"``, ``"features"``.
 
     Raises:
         UsageError: for a combination without meaning; the message names the way out.
@@ -49,21 +49,28 @@ class Method:
     def __post_init__(self) -> None:
         together = Together(parts=self.interactions)
         object.__setattr__(self, "interaction", together)
-        object.__setattr__(self, "needs", together.wants | self.estimator.needs)
-        if self.estimator.takes_query:
-            return
+        object.__setattr__(self, "needs", together.needs | self.estimator.needs)
+        self.estimator.suits(self.rule)
         for part in self.interactions:
-            lost = sorted(part.places & {"penalty"})
-            if lost:
+            lost = sorted(part.places & self.estimator.refuses.keys())
+            reason = self.estimator.refuses[lost[0]] if lost else ""
+            if part.learns and not self.estimator.takes_query:
+                reason = "it takes no query loss, so nothing of it would be learned"
+            if reason:
                 raise UsageError(
-                    f"{self.name} takes no query loss, so the {lost[0]} of {part.name} would be "
-                    "ignored: put it over maml() instead"
+                    f"{part.name} has no meaning over {self.name}: {reason}; put it over maml() "
+                    "instead"
                 )
 
     @property
     def label(self) -> str:
         """The name with its interactions, for tables: ``maml+agreement``."""
         return "+".join([self.name, *(part.name for part in self.interactions)])
+
+    def at(self, step: int) -> Method:
+        """Return the method as it is at meta-step ``step``; most never change."""
+        found = self.estimator.at(step)
+        return self if found is self.estimator else replace(self, estimator=found)
 
     def with_interaction(self, part: Interaction) -> Method:
         """Return the method with one more interaction, applied last."""
@@ -89,18 +96,20 @@ def initialise(method: Method, objective: Objective, *, seed: int | None = None)
     trainable = objective.trainable() if seed is None else reinitialised(objective, seed)
     model = {k: v.detach().clone() for k, v in trainable.items()}
     moves, _ = method.rule.divide(model, objective.groups)
-    rates, slots = method.rule.init(moves)
-    own = method.interaction.init(moves, method.rule.steps)
-    if not method.estimator.takes_query and (rates or own.learned):
-        raise UsageError(
-            f"{method.name} takes no query loss, so {sorted({**rates, **own.learned})[0]!r} would "
-            "never be learned: use maml() as the base method"
-        )
-    params = (
-        tree.under(model, "model")
-        | tree.under(rates, "rule")
-        | tree.under(own.learned, "interaction")
-    )
-    running = tree.under(slots, "rule") | tree.under(own.running, "interaction")
+    found = {
+        "rule": method.rule.init(moves),
+        "estimator": method.estimator.init(method, objective, seed or 0),
+        "interaction": method.interaction.init(moves, method.rule.steps, objective, seed or 0),
+    }
+    params = tree.under(model, "model")
+    running: Params = {}
+    for owner, (learned, kept) in found.items():
+        if learned and not method.estimator.takes_query:
+            raise UsageError(
+                f"{method.name} takes no query loss, so {sorted(learned)[0]!r} of its {owner} "
+                "would never be learned: use maml() as the base method"
+            )
+        params |= tree.under(learned, owner)
+        running |= tree.under(kept, owner)
     cloned = {k: v.detach().clone(memory_format=torch.contiguous_format) for k, v in params.items()}
     return MetaState(cloned, running, 0)

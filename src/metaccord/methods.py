@@ -1,16 +1,41 @@
-"""Presets: base methods, and wrappers that add an interaction to any of them."""
+"""Presets: the base methods. Wrappers that put interactions over them are offered here, too."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Literal
 
-from metaccord.estimators import MAML, Reptile
-from metaccord.interactions import GradientAgreement
+from metaccord.estimators import MAML, Implicit, MultiStep, Pretrain, Reptile
 from metaccord.method import Method
-from metaccord.rules import SGD, Adam, InnerRule
+from metaccord.rules import SGD, Adam, InnerRule, MetaSGD, PerStep, Proximal
+from metaccord.wrappers import (
+    WRAPPERS,
+    coherent,
+    cooperative,
+    gradient_agreement,
+    gradient_sharing,
+)
+
+__all__ = [
+    "BASES",
+    "WRAPPERS",
+    "anil",
+    "boil",
+    "coherent",
+    "cooperative",
+    "finetune",
+    "fomaml",
+    "gradient_agreement",
+    "gradient_sharing",
+    "imaml",
+    "maml",
+    "maml_pp",
+    "meta_sgd",
+    "reptile",
+]
 
 NORMS = ("batchnorm",)
+HEAD = ("head",)
 
 
 def maml(steps: int = 5, lr: float = 0.01, *, never: tuple[str, ...] = NORMS) -> Method:
@@ -66,30 +91,141 @@ def reptile(
     return Method(name="reptile", rule=rule, estimator=Reptile())
 
 
-def gradient_agreement(base: Method) -> Method:
-    """Weigh each task by how far its gradient agrees with all the others'.
+def anil(steps: int = 5, lr: float = 0.01, *, head: tuple[str, ...] = HEAD) -> Method:
+    """Almost No Inner Loop: the inner loop moves the head alone, the outer loop everything.
 
     Args:
-        base: Any method.
+        steps: Inner steps K on the whole support set.
+        lr: Inner step size, for mean-reduced losses.
+        head: What moves: names or leading parts of names.
 
     Reference:
-        Eshratifar, Eigen, Pedram, 2018, arXiv 1810.08178.
+        Raghu, Raghu, Bengio, Vinyals, Rapid Learning or Feature Reuse?, ICLR 2020,
+        arXiv 1909.09157.
     """
-    return base.with_interaction(GradientAgreement())
+    return Method(name="anil", rule=SGD(steps=steps, lr=lr, only=head), estimator=MAML())
 
 
-BASES: dict[str, Callable[..., Method]] = {"maml": maml, "fomaml": fomaml, "reptile": reptile}
-WRAPPERS: dict[str, Callable[[Method], Method]] = {"agreement": gradient_agreement}
-CITATIONS = {
-    "maml": """@inproceedings{finn2017model,
-  title = {Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks},
-  author = {Finn, Chelsea and Abbeel, Pieter and Levine, Sergey},
-  booktitle = {International Conference on Machine Learning}, year = {2017}
-}""",
-    "reptile": """@article{nichol2018first,
-  title = {On First-Order Meta-Learning Algorithms},
-  author = {Nichol, Alex and Achiam, Joshua and Schulman, John},
-  journal = {arXiv preprint arXiv:1803.02999}, year = {2018}
-}""",
+def boil(steps: int = 5, lr: float = 0.01, *, head: tuple[str, ...] = HEAD) -> Method:
+    """Body Only update in Inner Loop: everything but the head moves, BatchNorm included.
+
+    Args:
+        steps: Inner steps K on the whole support set.
+        lr: Inner step size, for mean-reduced losses.
+        head: What stays: names or leading parts of names.
+
+    Reference:
+        Oh, Yoo, Kim, Yun, BOIL: Towards Representation Change for Few-shot Learning, ICLR 2021,
+        arXiv 2008.08882. Official code: jhoon-oh/BOIL, 437e9a0.
+    """
+    return Method(name="boil", rule=SGD(steps=steps, lr=lr, never=head), estimator=MAML())
+
+
+def meta_sgd(steps: int = 1, lr: float = 0.01, *, never: tuple[str, ...] = NORMS) -> Method:
+    """Meta-SGD: MAML with one learned rate for every number that moves.
+
+    Args:
+        steps: Inner steps K; the paper takes one.
+        lr: What every rate starts from.
+        never: What the inner loop leaves alone.
+
+    Reference:
+        Li, Zhou, Chen, Li, 2017, arXiv 1707.09835.
+    """
+    rule = MetaSGD(steps=steps, lr=lr, never=never)
+    return Method(name="meta_sgd", rule=rule, estimator=MAML())
+
+
+def maml_pp(
+    steps: int = 5,
+    lr: float = 0.1,
+    *,
+    horizon: int = 5000,
+    epoch: int = 500,
+    first_order_for: int = 0,
+    never: tuple[str, ...] = NORMS,
+) -> Method:
+    """MAML++: learned rates per tensor and step, and the multi-step loss with its schedule.
+
+    Its cosine outer rate is ``Outer(schedule="cosine", final=1e-5)``. Not part of it: separate
+    BatchNorm scales for each step, and the ensemble of five checkpoints at test.
+
+    Args:
+        steps: Inner steps K.
+        lr: What every rate starts from, for mean-reduced losses.
+        horizon: Meta-steps after which the loss after the last step alone counts.
+        epoch: Meta-steps after which the weights of the steps change.
+        first_order_for: Meta-steps of first order at the beginning (derivative-order annealing);
+            the published configurations have none.
+        never: What the inner loop leaves alone.
+
+    Reference:
+        Antoniou, Edwards, Storkey, How to Train Your MAML, ICLR 2019, arXiv 1810.09502. Official
+        code: AntreasAntoniou/HowToTrainYourMAMLPytorch, 8696470.
+    """
+    estimator = MultiStep(
+        horizon=horizon,
+        epoch=min(epoch, horizon),
+        first_order=first_order_for > 0,
+        second_order_from=first_order_for or None,
+    )
+    rule = PerStep(steps=steps, lr=lr, never=never)
+    return Method(name="maml_pp", rule=rule, estimator=estimator)
+
+
+def imaml(
+    steps: int = 16,
+    lr: float = 0.1,
+    *,
+    strength: float = 2.0,
+    iterations: int = 5,
+    system: Literal["textbook", "damped"] = "textbook",
+) -> Method:
+    """Implicit MAML: the meta-gradient at the solution of a proximal inner problem.
+
+    Args:
+        steps: Inner steps towards the solution.
+        lr: Inner step size.
+        strength: Pull towards the initialisation.
+        iterations: Steps of conjugate gradients.
+        system: ``"textbook"``, or ``"damped"`` as in the official code: plain inner steps with
+            the pull at the end, damping 1, and 10 added to the strength in the linear system.
+
+    Reference:
+        Rajeswaran, Finn, Kakade, Levine, Meta-Learning with Implicit Gradients, NeurIPS 2019,
+        arXiv 1909.04630. Official code: aravindr93/imaml_dev, 6a2a669.
+    """
+    damped = system == "damped"
+    rule = Proximal(steps=steps, lr=lr, strength=strength, pull="end" if damped else "every")
+    estimator = Implicit(iterations=iterations)
+    if damped:
+        estimator = Implicit(iterations=iterations, damping=1.0, shift=10.0)
+    return Method(name="imaml", rule=rule, estimator=estimator)
+
+
+def finetune(steps: int = 5, lr: float = 0.01, *, classes: int = 0) -> Method:
+    """Ordinary pre-training on all tasks at once; the inner loop fine-tunes at test.
+
+    Args:
+        steps: Steps of fine-tuning on the support set.
+        lr: Their step size.
+        classes: Number of classes of the family; 0: regression.
+
+    Reference:
+        The baseline of Guiroy, Verma, Pal, 2019, arXiv 1907.07287.
+    """
+    rule = SGD(steps=steps, lr=lr)
+    return Method(name="finetune", rule=rule, estimator=Pretrain(classes=classes))
+
+
+BASES: dict[str, Callable[..., Method]] = {
+    "maml": maml,
+    "fomaml": fomaml,
+    "reptile": reptile,
+    "anil": anil,
+    "boil": boil,
+    "meta_sgd": meta_sgd,
+    "maml_pp": maml_pp,
+    "imaml": imaml,
+    "finetune": finetune,
 }
-CITATIONS["fomaml"] = CITATIONS["maml"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from metaccord import keys, tree
+from metaccord import keys, tapped, tree
 from metaccord.engine import Plan
 from metaccord.errors import UsageError
 from metaccord.normalise import BatchStatistics
@@ -37,6 +37,8 @@ class Objective:
         plan: How to execute; see :class:`metaccord.Plan`.
         unused: Names of trainable parameters that are known to receive no gradient.
         device: Where the model's tensors go; None leaves them where they are.
+        features: Dotted name of the module whose output a co-learner reads; None: what the
+            model's string attribute ``features`` says, else its part ``features`` or ``body``.
 
     Attributes:
         groups: Names of the parameters of ``"batchnorm"``, for the selectors of inner rules.
@@ -56,9 +58,11 @@ class Objective:
     plan: Plan = Plan()
     unused: tuple[str, ...] = ()
     device: torch.device | str | None = None
+    features: str | None = None
     groups: dict[str, frozenset[str]] = field(init=False, repr=False)
     draws: bool = field(init=False, repr=False)
     _tied: bool = field(init=False, repr=False)
+    _open: nn.Module | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         keys.refuse_hidden_dropout(self.model)
@@ -78,6 +82,8 @@ class Objective:
         every: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
         every += list(model.named_buffers(remove_duplicate=False))
         object.__setattr__(self, "_tied", len({id(leaf) for _, leaf in every}) < len(every))
+        place = tapped.place_of(model, self.features)
+        object.__setattr__(self, "_open", tapped.tapped(model, place) if place else None)
 
     def trainable(self) -> Params:
         """Return the trainable parameters by name; a shared parameter has one name."""
@@ -99,6 +105,31 @@ class Objective:
             inputs: Tree of ``[n, ...]``.
             key: Scalar int64 seed of the dropout masks; None makes dropout the identity.
         """
+        return self._call(self.model, params, inputs, key)
+
+    def predict_with_features(
+        self, params: Params, inputs: Tree, key: Tensor | None = None
+    ) -> tuple[Any, Tensor]:
+        """Return the model's outputs for one task, and its features from the same forward.
+
+        Args:
+            params, inputs, key: As for :meth:`predict`.
+
+        Raises:
+            UsageError: if the model has no place for features, or does not pass it.
+        """
+        if self._open is None:
+            raise UsageError(
+                "the model has no part called features or body: name the module whose output is "
+                "meant, Objective(..., features='encoder')"
+            )
+        with tapped.Features() as seen:
+            outputs = self._call(self._open, params, inputs, key)
+        if seen.kept is None:
+            raise UsageError("the forward pass does not call the module that gives the features")
+        return outputs, seen.kept.float() if self.plan.autocast else seen.kept
+
+    def _call(self, model: nn.Module, params: Params, inputs: Tree, key: Tensor | None) -> Any:
         args, kwargs = (), {}
         if isinstance(inputs, dict):
             kwargs = inputs
@@ -110,9 +141,9 @@ class Objective:
             if self.plan.autocast:
                 device = next(iter(params.values())).device.type
                 stack.enter_context(torch.autocast(device, dtype=torch.bfloat16))
-            buffers = {name: leaf.clone() for name, leaf in self.model.named_buffers()}
+            buffers = {name: leaf.clone() for name, leaf in model.named_buffers()}
             outputs = functional_call(
-                self.model, {**buffers, **params}, args, kwargs, tie_weights=self._tied
+                model, {**buffers, **params}, args, kwargs, tie_weights=self._tied
             )
         return tree.mapped(Tensor.float, outputs) if self.plan.autocast else outputs
 
@@ -133,6 +164,18 @@ class Objective:
         if key is None:
             return self.plan.over_tasks(self.loss)(params, batch)
         return self.plan.over_tasks(self.loss)(params, batch, key)
+
+    def losses_with_features(
+        self, params: Stacked, batch: Batch, key: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the criterion ``[T]`` and the features ``[T, n, ...]`` of each task."""
+
+        def both(params: Params, batch: Batch, *key: Tensor) -> tuple[Tensor, Tensor]:
+            outputs, features = self.predict_with_features(params, batch.inputs, *key)
+            return self.criterion(outputs, batch.targets), features
+
+        keys = () if key is None else (key,)
+        return self.plan.over_tasks(both)(params, batch, *keys)
 
     def batch_dependent(self) -> bool:
         """Say whether an example's output depends on the other examples of its batch."""

@@ -24,7 +24,8 @@ class Outer:
     Args:
         optimizer: ``"adam"`` or ``"sgd"`` of ``torch.optim``.
         lr: Outer step size at the first step.
-        schedule: ``"constant"``, or decay to 0: ``"linear"`` or ``"cosine"``.
+        schedule: ``"constant"``, or decay to ``final``: ``"linear"`` or ``"cosine"``.
+        final: Outer step size at the end of the decay.
         horizon: Number of meta-steps over which it decays; None: the steps of the training.
         momentum: Of SGD.
         clip_norm: Largest Euclidean norm of the averaged gradient, or None.
@@ -37,6 +38,7 @@ class Outer:
     optimizer: Literal["adam", "sgd"] = "adam"
     lr: float = 1e-3
     schedule: Literal["constant", "linear", "cosine"] = "constant"
+    final: float = 0.0
     horizon: int | None = None
     momentum: float = 0.0
     clip_norm: float | None = None
@@ -51,6 +53,8 @@ class Outer:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise UsageError(f"outer.{name} is {value}: it must be finite and above 0")
+        if not 0.0 <= self.final <= self.lr:
+            raise UsageError(f"outer.final is {self.final}: it must be between 0 and outer.lr")
         if not 0.0 <= self.momentum < 1.0:
             raise UsageError(f"outer.momentum is {self.momentum}: it must be in [0, 1)")
 
@@ -64,9 +68,9 @@ class Outer:
         """Return the step size of meta-step ``step`` (from 0) of ``steps``."""
         done = min(1.0, step / (self.horizon or steps))
         if self.schedule == "linear":
-            return self.lr * (1.0 - done)
+            return self.final + (self.lr - self.final) * (1.0 - done)
         if self.schedule == "cosine":
-            return self.lr * 0.5 * (1.0 + math.cos(math.pi * done))
+            return self.final + (self.lr - self.final) * 0.5 * (1.0 + math.cos(math.pi * done))
         return self.lr
 
     def clipped(self, grads: Params, norm: Tensor) -> Params:

@@ -40,7 +40,7 @@ class Record:
     @property
     def loss(self) -> float:
         """Mean query loss; without one (Reptile), the support loss of the last inner step."""
-        value = self.numbers.get("query_loss", self.numbers["support_loss"])
+        value = self.numbers["query_loss" if "query_loss" in self.numbers else "support_loss"]
         assert isinstance(value, float)
         return value
 

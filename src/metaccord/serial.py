@@ -15,19 +15,22 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from metaccord.engine import Plan
 from metaccord.errors import UsageError, nearest, unknown
-from metaccord.estimators import MAML, Reptile
+from metaccord.estimators import MAML, Implicit, MultiStep, Pretrain, Reptile
 from metaccord.evaluate import Protocol
-from metaccord.interactions import GradientAgreement
+from metaccord.interactions import Coherence, CoLearner, GradientAgreement, GradientSharing
 from metaccord.method import Method
 from metaccord.models import MLP, Conv4
 from metaccord.outer import Outer
-from metaccord.rules import SGD, Adam
-from metaccord.tasks import Omniglot, Point, Quadratics, Sinusoid
+from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
+from metaccord.tasks import Omniglot, Point, Quadratics, SignDigits, Sinusoid
 
-_VALUES = (Method, SGD, Adam, MAML, Reptile, GradientAgreement, Outer, Plan, Protocol)
-_TASKS = (Sinusoid, Quadratics, Omniglot)
+_RULES = (SGD, Momentum, Adam, MetaSGD, PerStep, Proximal)
+_ESTIMATORS = (MAML, MultiStep, Implicit, Pretrain, Reptile)
+_INTERACTIONS = (GradientAgreement, GradientSharing, CoLearner, Coherence)
+_TASKS = (Sinusoid, Quadratics, Omniglot, SignDigits)
 _MODULES = (MLP, Conv4, Point)
-VALUES: dict[str, type] = {cls.__name__: cls for cls in (*_VALUES, *_TASKS)}
+_VALUES = (Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, Outer, Plan, Protocol)
+VALUES: dict[str, type] = {cls.__name__: cls for cls in _VALUES}
 MODELS: dict[str, type] = {cls.__name__: cls for cls in _MODULES}
 _LARGEST = 1e30  # float32 ends at 3e38, and optimisers divide step sizes by small numbers
 

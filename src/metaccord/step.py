@@ -53,7 +53,8 @@ def meta_gradient(
             f"episodes hold {sorted(counts)} tasks in their tensors but TaskAxis.count is "
             f"{axis.count}: every tensor needs the task axis first, and one length"
         )
-    return traced(method, settled(objective), state, method.rule.arranged(episodes), axis)
+    episodes = method.rule.arranged(episodes)
+    return traced(method.at(state.step), settled(objective), state, episodes, axis)
 
 
 def traced(
@@ -63,9 +64,12 @@ def traced(
     rows, run = method.estimator.task_gradients(method, objective, state, episodes, axis)
     own = owns(tree.expand(state.params, axis.count), state.running)
     rows, notes = method.interaction.reconcile(own, rows, run, axis)  # place 4
+    seen, more = method.interaction.observe(own, run, axis)
     running = {
         **tree.under(method.rule.observe(run.carry, axis), "rule"),
-        **tree.under(method.interaction.observe(own, run, axis), "interaction"),
+        **tree.under(method.estimator.observe(tree.scope(state.running, "estimator")), "estimator"),
+        **tree.under(seen, "interaction"),
     }
+    notes = {**tree.under(run.notes, "estimator"), **notes, **more}
     grads = tree.first(axis.mean(rows))  # the only average
     return MetaStep(grads, rows, {**state.running, **running}, run, notes)

@@ -71,7 +71,8 @@ def train(
     if state.step < steps:
         inspect(objective, state, episodes)
     objective = settled(objective.planned(tune(method, objective, state, episodes)))
-    compute = _computation(method, objective, TaskAxis(num_tasks))
+    phase = method.at(state.step)
+    compute = _computation(phase, objective, TaskAxis(num_tasks))
     optimizer = outer.build(state.params.values())
     if slots is not None:
         restore_optimizer(optimizer, state.params, slots)
@@ -80,6 +81,9 @@ def train(
         start = time.perf_counter()
         if step > first:
             episodes = tree.to(tasks.episodes("train", step, range(num_tasks)), device)
+        if method.at(step) != phase:
+            phase = method.at(step)
+            compute = _computation(phase, objective, TaskAxis(num_tasks))
         found = compute(state.params, state.running, method.rule.arranged(episodes))
         norm = global_norm(found.grads)
         numbers = collect(found, norm, step)  # the one synchronisation; raises

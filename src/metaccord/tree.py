@@ -82,6 +82,11 @@ def difference(a: Stacked, b: Stacked) -> Stacked:
     return {k: v - b[k] for k, v in a.items()}
 
 
+def plus(a: Stacked, b: Stacked) -> Stacked:
+    """Return ``a + b`` for the names of ``a``."""
+    return {k: v + b[k] for k, v in a.items()}
+
+
 def scale(rows: Stacked, factors: Tensor) -> Stacked:
     """Multiply row ``i`` of each tensor by ``factors[i]``: ``[T, ...], [T] -> [T, ...]``."""
     return {k: v * factors.view(-1, *[1] * (v.dim() - 1)) for k, v in rows.items()}

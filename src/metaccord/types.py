@@ -79,6 +79,9 @@ class Adaptation(NamedTuple):
         episodes: The data of these tasks.
         support_losses: Loss ``[T]`` before each of the K inner steps.
         losses: Query losses ``[T]``; None for methods that take none.
+        features: What the model's features were for the query examples, ``[T, n, ...]``; nothing
+            unless somebody needs ``"features"``.
+        notes: What the estimator wants recorded.
     """
 
     path: tuple[Stacked, ...]
@@ -88,6 +91,8 @@ class Adaptation(NamedTuple):
     episodes: Episode
     support_losses: tuple[Tensor, ...] = ()
     losses: Tensor | None = None
+    features: Tensor | tuple[()] = ()
+    notes: Notes = {}  # noqa: RUF012
 
     @property
     def initial(self) -> Stacked:

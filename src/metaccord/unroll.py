@@ -27,6 +27,15 @@ def dropout_key(objective: Objective, episodes: Episode, step: int) -> Tensor | 
     return None if key is None else keys.mix(key, step)
 
 
+def query_losses(method: Method, objective: Objective, run: Adaptation) -> Adaptation:
+    """Return the run with its query losses at the solution, and features if they are needed."""
+    key, batch = dropout_key(objective, run.episodes, method.rule.steps), run.episodes.query
+    if "features" in method.needs:
+        losses, features = objective.losses_with_features(run.solution, batch, key)
+        return run._replace(losses=losses, features=features)
+    return run._replace(losses=objective.losses(run.solution, batch, key))
+
+
 def unroll(
     method: Method,
     objective: Objective,
@@ -68,8 +77,8 @@ def unroll(
             return losses.sum(), losses.detach()
 
         grads, losses = plan.rows(total, params, create_graph=create_graph)  # [T, ...]
-        shared = interaction.share(own, grads, step, axis)  # place 1
-        return *rule.update(learned, params, shared, carry), grads, losses
+        shared = rule.clipped(interaction.share(own, grads, step, axis))  # place 1
+        return *rule.update(learned, params, shared, carry, step), grads, losses
 
     one_step = plan.remember(one_step)
     carry, path = rule.begin(params, scope(running, "rule")), [params]

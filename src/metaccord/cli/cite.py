@@ -7,14 +7,14 @@ from typing import Annotated
 
 import tyro
 
-from metaccord.data import OMNIGLOT
+from metaccord.citations import CITATIONS
+from metaccord.data import OMNIGLOT, sign_digits
+from metaccord.defaults import FAMILIES, compose
 from metaccord.errors import UsageError
-from metaccord.experiment import FAMILIES, compose
 from metaccord.method import Method
-from metaccord.methods import CITATIONS
 from metaccord.rundir import RunDirectory
 from metaccord.stored import stored
-from metaccord.tasks import Omniglot
+from metaccord.tasks import Omniglot, SignDigits
 
 
 def cite(what: Annotated[str, tyro.conf.arg(metavar="METHOD|RUN"), tyro.conf.Positional]) -> int:
@@ -29,10 +29,12 @@ def cite(what: Annotated[str, tyro.conf.arg(metavar="METHOD|RUN"), tyro.conf.Pos
         method = experiment.method
         if isinstance(experiment.tasks, Omniglot):
             extra = [OMNIGLOT.citation]
+        elif isinstance(experiment.tasks, SignDigits):
+            extra = [sign_digits.CITATION]
     else:
         base, *interactions = what.split("+")
         try:
-            method = compose(base, interactions, next(iter(FAMILIES)))
+            method = compose(base, interactions, FAMILIES[0])
         except UsageError as error:
             raise UsageError(f"{error} (or give the folder of a run)") from error
     print("\n\n".join([*references(method), *extra]))
@@ -41,4 +43,5 @@ def cite(what: Annotated[str, tyro.conf.arg(metavar="METHOD|RUN"), tyro.conf.Pos
 
 def references(method: Method) -> list[str]:
     """Return one BibTeX entry per part of a method."""
-    return [CITATIONS[method.name], *(part.reference for part in method.interactions)]
+    found = [CITATIONS[method.name], *(part.reference for part in method.interactions)]
+    return list(dict.fromkeys(found))

@@ -19,9 +19,10 @@ from metaccord.cli.interrupt import listening
 from metaccord.cli.options import Folder, Number, Settings, Switch
 from metaccord.cli.progress import shown
 from metaccord.cli.threads import set_threads
+from metaccord.defaults import default
 from metaccord.errors import UsageError
 from metaccord.evaluate import Protocol, Scores
-from metaccord.experiment import Experiment, default
+from metaccord.experiment import Experiment
 from metaccord.rundir import RunDirectory, compare_config
 from metaccord.runs import run
 from metaccord.serial import to_tree

@@ -9,8 +9,9 @@ from metaccord.cli.interrupt import listening
 from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch, Tasks
 from metaccord.cli.progress import shown
 from metaccord.cli.threads import set_threads
+from metaccord.defaults import default
 from metaccord.errors import CheckpointError, UsageError
-from metaccord.experiment import Experiment, default
+from metaccord.experiment import Experiment
 from metaccord.rundir import RunDirectory
 from metaccord.runs import run
 from metaccord.stored import done, refuse_changes, stored

@@ -3,7 +3,7 @@
 ``metaccord.data.omniglot.load()`` is the usual entry; no picture is shipped with the package.
 """
 
-from metaccord.data import omniglot
+from metaccord.data import omniglot, sign_digits
 from metaccord.data.archives import Limits, read_members
 from metaccord.data.cache import cache_folder
 from metaccord.data.catalogue import (
@@ -18,6 +18,7 @@ from metaccord.data.download import Connection, fetch_file
 from metaccord.data.npz import ArraySpec, read_npz
 from metaccord.data.omniglot import OmniglotPictures, Source
 from metaccord.data.omniglot_facts import OneShotRuns, one_shot_runs
+from metaccord.data.sign_digits import SignDigitPictures
 
 __all__ = [
     "CATALOGUE",
@@ -30,6 +31,7 @@ __all__ = [
     "OneShotRuns",
     "PixelHash",
     "RemoteFile",
+    "SignDigitPictures",
     "Source",
     "cache_folder",
     "fetch_file",
@@ -38,4 +40,5 @@ __all__ = [
     "one_shot_runs",
     "read_members",
     "read_npz",
+    "sign_digits",
 ]

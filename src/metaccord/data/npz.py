@@ -21,11 +21,12 @@ class ArraySpec(NamedTuple):
     """What an array of a known file must be.
 
     Attributes:
-        shape: Its shape.
-        dtype: The name of its type, for example ``"uint8"``.
+        shape: Its shape; None stands for any length.
+        dtype: The name of its type, for example ``"uint8"``; ``"int32|int64"``: either of them;
+            ``"str"``: text of up to 256 characters.
     """
 
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     dtype: str
 
 
@@ -45,13 +46,39 @@ def read_npz(
     Raises:
         DataError: if the file is damaged, an array is missing, or its header is not as expected.
     """
-    content = read_whole(path, limits.archive_bytes)
+    return unpack_npz(read_whole(path, limits.archive_bytes), path, expected, limits)
+
+
+def unpack_npz(
+    content: bytes,
+    path: Path,
+    expected: Mapping[str, ArraySpec],
+    limits: Limits = LIMITS,
+    *,
+    optional: Mapping[str, ArraySpec] | None = None,
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the expected arrays of an npz file that has been read.
+
+    Args:
+        content: The file's bytes.
+        path: What messages call it.
+        expected: Shape and type of each array wanted.
+        limits: What is too large.
+        optional: The same for arrays that may be missing.
+
+    Returns:
+        The arrays, by name, in C order.
+
+    Raises:
+        DataError: if the file is damaged, an array is missing, or its header is not as expected.
+    """
     arrays = {}
+    wanted = {**expected, **(optional or {})}
     for member, packed in read_members(content, path, limits):
         name = member.removesuffix(".npy")
-        if name in expected:
+        if name in wanted:
             try:
-                arrays[name] = _array(packed, expected[name])
+                arrays[name] = _array(packed, wanted[name])
             except _BAD_HEADER as error:
                 raise DataError(
                     f"file {path}, array {name!r} is not as expected ({error}): get a fresh copy"
@@ -68,8 +95,19 @@ def _array(packed: bytes, spec: ArraySpec) -> np.ndarray[Any, Any]:
     if version != (1, 0):
         raise ValueError(f"found npy version {version}, expected (1, 0)")
     shape, fortran, dtype = npy.read_array_header_1_0(stream)
-    wanted = np.dtype(spec.dtype)
-    if shape != spec.shape or dtype != wanted or fortran:
+    fits = len(shape) == len(spec.shape) and all(
+        found >= 0 and wanted in (found, None)
+        for found, wanted in zip(shape, spec.shape, strict=True)
+    )
+    if not fits or not _is_kind(dtype, spec.dtype) or fortran:
         order = " in Fortran order" if fortran else ""
-        raise ValueError(f"found {dtype} {shape}{order}, expected {wanted} {spec.shape}")
-    return np.frombuffer(packed[stream.tell() :], dtype=wanted).reshape(spec.shape)
+        lengths = tuple("any" if length is None else length for length in spec.shape)
+        raise ValueError(f"found {dtype} {shape}{order}, expected {spec.dtype} {lengths}")
+    return np.frombuffer(packed[stream.tell() :], dtype=dtype).reshape(shape)
+
+
+def _is_kind(dtype: np.dtype[Any], names: str) -> bool:
+    """Say whether a type is what a specification asks for."""
+    if names == "str":
+        return dtype.kind == "U" and dtype.isnative and 0 < dtype.itemsize <= 4 * 256
+    return any(dtype == np.dtype(name) for name in names.split("|"))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import torch
 
 from metaccord import tree
 from metaccord.axis import TaskAxis
-from metaccord.types import Adaptation, Episode, MetaState, Stacked
+from metaccord.types import Adaptation, Episode, MetaState, Params, Stacked
 
 if TYPE_CHECKING:
     from metaccord.method import Method
     from metaccord.objective import Objective
+    from metaccord.rules.base import InnerRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +25,39 @@ class Estimator(ABC):
     """Gives one meta-gradient per task.
 
     Attributes:
-        needs: What the run must keep: ``"path"`` and ``"grads"``.
-        takes_query: Whether query losses are taken, so that penalties and corrections and
-            learned tensors beside the model have a gradient.
+        needs: What the run must keep: ``"path"``, ``"grads"``, ``"features"``.
+        takes_query: Whether query losses are taken, so that penalties and learned tensors beside
+            the model have a gradient.
+        refuses: Places where interactions have no meaning with it, each with the reason.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     takes_query: ClassVar[bool] = True
+    refuses: ClassVar[Mapping[str, str]] = MappingProxyType({})
+
+    def at(self, step: int) -> Self:
+        """Return the estimator as it is at meta-step ``step``, if it changes by phases."""
+        del step
+        return self
+
+    def suits(self, rule: InnerRule) -> None:
+        """Raise UsageError if the inner rule has no meaning with this estimator."""
+        del rule
+
+    def init(self, method: Method, objective: Objective, seed: int) -> tuple[Params, Params]:
+        """Return learned and running tensors of the estimator (none by default).
+
+        Args:
+            method: The whole method.
+            objective: Model and criterion.
+            seed: Of what is drawn.
+        """
+        del method, objective, seed
+        return {}, {}
+
+    def observe(self, running: Params) -> Params:
+        """Return the running tensors for the next meta-step (the same)."""
+        return running
 
     def task_gradients(
         self,
@@ -77,6 +106,6 @@ def _joined(
     solution = {**start, **path[-1]}
     if "correct" in method.interaction.places:
         solution = tree.join([r.solution for r in runs], torch.cat)
-    bare = [(r.grads, r.carry, r.support_losses, r.losses) for r in runs]
-    grads, carry, support, losses = tree.join(bare, torch.cat)
-    return Adaptation(path, grads, carry, solution, episodes, support, losses)
+    bare = [(r.grads, r.carry, r.support_losses, r.losses, r.features, r.notes) for r in runs]
+    grads, carry, support, losses, features, notes = tree.join(bare, torch.cat)
+    return Adaptation(path, grads, carry, solution, episodes, support, losses, features, notes)

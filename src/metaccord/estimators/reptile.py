@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -30,6 +31,9 @@ class Reptile(Estimator):
     """
 
     takes_query: ClassVar[bool] = False
+    refuses: ClassVar = MappingProxyType(
+        {"penalty": "it takes no query loss, so the penalty would be ignored"}
+    )
 
     def piece(
         self,

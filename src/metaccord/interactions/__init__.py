@@ -2,6 +2,16 @@
 
 from metaccord.interactions.agreement import GradientAgreement
 from metaccord.interactions.base import Interaction
+from metaccord.interactions.coherence import Coherence
+from metaccord.interactions.colearner import CoLearner
+from metaccord.interactions.sharing import GradientSharing
 from metaccord.interactions.together import Together
 
-__all__ = ["GradientAgreement", "Interaction", "Together"]
+__all__ = [
+    "CoLearner",
+    "Coherence",
+    "GradientAgreement",
+    "GradientSharing",
+    "Interaction",
+    "Together",
+]

@@ -23,13 +23,18 @@ class Interaction:
 
     Attributes:
         name: The word on the command line and the prefix of its tensors and notes.
-        needs: What the run must keep for it: ``"path"`` and ``"grads"``.
+        needs: What the run must keep for it: ``"path"``, ``"grads"``, ``"features"``.
         reference: BibTeX of the paper.
+        learns: Whether it brings learned tensors, which need a query loss.
+        discarded: Whether its learned tensors serve training alone: what is saved for use lacks
+            them.
     """
 
     name: ClassVar[str] = "none"
     needs: ClassVar[frozenset[str]] = frozenset()
     reference: ClassVar[str] = ""
+    learns: ClassVar[bool] = False
+    discarded: ClassVar[bool] = False
 
     @property
     def places(self) -> frozenset[str]:
@@ -41,14 +46,16 @@ class Interaction:
         """Whether no task sees another before ``reconcile``, so that graphs may be released."""
         return self.places <= {"reconcile"}
 
-    def init(self, params: Params, steps: int) -> Own:
+    def init(self, params: Params, steps: int, objective: Objective, seed: int) -> Own:
         """Return learned and running tensors, both without task rows.
 
         Args:
             params: What moves in the inner loop, ``[...]``.
             steps: Number of inner steps K.
+            objective: Model and criterion.
+            seed: Of what is drawn.
         """
-        del params, steps
+        del params, steps, objective, seed
         return Own({}, {})
 
     def share(self, own: Own, grads: Stacked, step: int, axis: TaskAxis) -> Stacked:
@@ -75,7 +82,10 @@ class Interaction:
         del own, run, axis
         return rows, {}
 
-    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> Params:
-        """Return the running tensors for the next meta-step; influences nothing now."""
+    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> tuple[Params, Notes]:
+        """Return the running tensors for the next meta-step, and what to record of this one.
+
+        Neither influences anything now.
+        """
         del run, axis
-        return own.running
+        return own.running, {}

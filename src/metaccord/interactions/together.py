@@ -39,7 +39,7 @@ class Together(Interaction):
         return frozenset().union(*(part.places for part in self.parts))
 
     @property
-    def wants(self) -> frozenset[str]:
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
         """What the run must keep for any part."""
         return frozenset().union(*(part.needs for part in self.parts))
 
@@ -48,9 +48,9 @@ class Together(Interaction):
         """Whether every part is."""
         return all(part.independent for part in self.parts)
 
-    def init(self, params: Params, steps: int) -> Own:
+    def init(self, params: Params, steps: int, objective: Objective, seed: int) -> Own:
         """Return the tensors of all parts, each below its name."""
-        found = {part.name: part.init(params, steps) for part in self.parts}
+        found = {part.name: part.init(params, steps, objective, seed) for part in self.parts}
         return Own(
             {k: v for name, own in found.items() for k, v in under(own.learned, name).items()},
             {k: v for name, own in found.items() for k, v in under(own.running, name).items()},
@@ -84,13 +84,15 @@ class Together(Interaction):
             notes |= under(found, part.name)
         return rows, notes
 
-    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> Params:
-        """Return the running tensors of all parts."""
-        return {
-            k: v
-            for part in self.parts
-            for k, v in under(part.observe(_of(own, part), run, axis), part.name).items()
-        }
+    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> tuple[Params, Notes]:
+        """Return the running tensors and the notes of all parts."""
+        running: Params = {}
+        notes: Notes = {}
+        for part in self.parts:
+            seen, found = part.observe(_of(own, part), run, axis)
+            running |= under(seen, part.name)
+            notes |= under(found, part.name)
+        return running, notes
 
 
 def _of(own: Own, part: Interaction) -> Own:

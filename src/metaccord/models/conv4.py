@@ -21,6 +21,10 @@ class Conv4(nn.Module):
         spatial: ``"mean"`` over the remaining places (Omniglot in MAML) or ``"flatten"``.
         tracked: Keep running statistics in BatchNorm, as ordinary networks do.
 
+    Attributes:
+        features, feature_shape: Where a co-learner reads, and what it finds there: the fourth
+            block after its ReLU, before pooling.
+
     Shape:
         [n, channels, size, size] -> [n, ways].
     Reference:
@@ -42,13 +46,18 @@ class Conv4(nn.Module):
     ) -> None:
         super().__init__()
         blocks = [
-            _block(channels if i == 0 else hidden, hidden, downsample, tracked) for i in range(4)
+            _block(channels if i == 0 else hidden, hidden, downsample, tracked, last=i == 3)
+            for i in range(4)
         ]
         self.body = nn.Sequential(*blocks)
         self.spatial = spatial
-        side = size
+        sides = [size]
         for _ in range(4):
-            side = (side + 1) // 2 if downsample == "stride" else side // 2
+            sides.append((sides[-1] + 1) // 2 if downsample == "stride" else sides[-1] // 2)
+        side = sides[-1]
+        before = side if downsample == "stride" else sides[-2]
+        self.features = "body.3.2"
+        self.feature_shape = (hidden, before, before)
         features = hidden if spatial == "mean" else hidden * side * side
         self.head = nn.Linear(features, ways)
 
@@ -59,11 +68,15 @@ class Conv4(nn.Module):
         return self.head(pooled)
 
 
-def _block(inputs: int, outputs: int, downsample: str, tracked: bool) -> nn.Sequential:
+def _block(
+    inputs: int, outputs: int, downsample: str, tracked: bool, *, last: bool
+) -> nn.Sequential:
     strided = downsample == "stride"
     convolution = nn.Conv2d(inputs, outputs, 3, stride=2 if strided else 1, padding=1)
     norm = nn.BatchNorm2d(outputs, track_running_stats=tracked)
     if strided:
         return nn.Sequential(convolution, norm, nn.ReLU())
+    if last:
+        return nn.Sequential(convolution, norm, nn.ReLU(), nn.MaxPool2d(2))
     # Pooling first gives the same numbers (ReLU is monotone) from a quarter of the ReLUs.
     return nn.Sequential(convolution, norm, nn.MaxPool2d(2), nn.ReLU())

@@ -41,6 +41,7 @@ class MLP(nn.Module):
             layers += [_Linear(before, after, init), _ACTIVATIONS[activation]()]
         self.body = nn.Sequential(*layers)
         self.head = _Linear(widths[-1], outputs, init)
+        self.feature_shape = (widths[-1],)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs."""

@@ -26,7 +26,8 @@ class Adam(InnerRule):
         beta2: Decay of the second moment, in (0, 1).
         eps: Added outside the root.
         persist: Start each task from the moments that the last meta-step left.
-        steps, lr, only, never, batch: See :class:`metaccord.rules.InnerRule`.
+        steps, lr, only, never, batch, clip_norm, clip_value: See
+            :class:`metaccord.rules.InnerRule`.
 
     State:
         running (if ``persist``): ``second.<name>``, ``first.<name>`` (if beta1 > 0), ``count`` [].
@@ -65,10 +66,10 @@ class Adam(InnerRule):
         return tree.expand(running, count) if self.persist else self._zeros(params, (count,))
 
     def update(
-        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked
+        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked]:
         """Return the moved parameters and the new slots."""
-        del learned
+        del learned, step
         count = carry["count"] + 1  # [T]
         after, moved = {"count": count}, {}
         for name, value in params.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils import _pytree as pytree
 
-from metaccord import keys
+from metaccord import keys, tree
 from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError
 from metaccord.types import Batch, Episode, Params, Stacked
@@ -43,10 +43,12 @@ class InnerRule(ABC):
         batch: Examples per step; None takes the whole support set in every step. Otherwise the
             examples are shuffled and cut into consecutive batches, shuffled again after each
             pass, and a batch may straddle two passes (Reptile).
+        clip_norm: Largest Euclidean norm of one task's inner gradient, or None.
+        clip_value: Largest absolute entry of an inner gradient, or None.
 
     Raises:
-        UsageError: for a negative number of steps, a step size that is not finite and positive,
-            or an empty batch.
+        UsageError: for a negative number of steps, a step size or limit that is not finite and
+            positive, or an empty batch.
     """
 
     steps: int
@@ -54,12 +56,16 @@ class InnerRule(ABC):
     only: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
     batch: int | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise UsageError(f"rule.steps is {self.steps}: it must be 0 or more")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise UsageError(f"rule.lr is {self.lr}: it must be finite and above 0, e.g. 0.01")
+        for name in ("lr", "clip_norm", "clip_value"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(f"rule.{name} is {value}: it must be finite and above 0")
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"rule.batch is {self.batch}: use None or a number of examples >= 1")
 
@@ -81,8 +87,15 @@ class InnerRule(ABC):
         """Return what moves and what stays.
 
         Raises:
-            UsageError: if nothing moves.
+            UsageError: if nothing moves, or a selector names nothing.
         """
+        for chosen in (*self.only, *self.never):
+            if chosen not in groups and not any(selects(k, (chosen,), groups) for k in model):
+                parts = sorted({k.rpartition(".")[0] or k for k in model})
+                raise UsageError(
+                    f"the inner rule selects {chosen!r}, but the model has no such part: name one "
+                    f"of {', '.join(parts[:8])}"
+                )
         moves = {
             k: v
             for k, v in model.items()
@@ -98,9 +111,23 @@ class InnerRule(ABC):
 
     @abstractmethod
     def update(
-        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked
+        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked]:
-        """Return the moved parameters and what is carried on; all ``[T, ...]``."""
+        """Return the moved parameters and what is carried on; all ``[T, ...]``.
+
+        What is indexed by step repeats its last value beyond the steps that were trained.
+        """
+
+    def clipped(self, grads: Stacked) -> Stacked:
+        """Return the inner gradients within their limits, each task by itself."""
+        if self.clip_value is not None:
+            grads = {k: g.clamp(-self.clip_value, self.clip_value) for k, g in grads.items()}
+        if self.clip_norm is not None:
+            square = tree.dot(grads, grads)  # [T]
+            over = square > self.clip_norm**2
+            factor = torch.where(over, self.clip_norm / torch.where(over, square, 1.0).sqrt(), 1.0)
+            grads = tree.scale(grads, factor)
+        return grads
 
     def observe(self, carry: Stacked, axis: TaskAxis) -> Params:
         """Return the running tensors for the next meta-step, from the last carry (none)."""

@@ -15,7 +15,8 @@ class SGD(InnerRule):
     r"""Move against the gradient: :math:`\theta_{k+1} = \theta_k - \alpha g_k`.
 
     Args:
-        steps, lr, only, never, batch: See :class:`metaccord.rules.InnerRule`.
+        steps, lr, only, never, batch, clip_norm, clip_value: See
+            :class:`metaccord.rules.InnerRule`.
 
     Reference:
         Finn, Abbeel, Levine, Model-Agnostic Meta-Learning, ICML 2017, Eq. (1).
@@ -25,9 +26,9 @@ class SGD(InnerRule):
     """
 
     def update(
-        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked
+        self, learned: Stacked, params: Stacked, grads: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked]:
         """Return ``params - lr * grads``."""
-        del learned
+        del learned, step
         moved = {k: torch.sub(v, grads[k], alpha=self.lr) for k, v in params.items()}
         return moved, carry

@@ -2,6 +2,7 @@
 
 from metaccord.tasks.omniglot import Omniglot, OneShotRuns
 from metaccord.tasks.quadratics import Point, Quadratics, mean_height
+from metaccord.tasks.sign_digits import SignDigits
 from metaccord.tasks.sinusoid import Sinusoid
 from metaccord.tasks.source import TaskSource
 
@@ -10,6 +11,7 @@ __all__ = [
     "OneShotRuns",
     "Point",
     "Quadratics",
+    "SignDigits",
     "Sinusoid",
     "TaskSource",
     "mean_height",

@@ -17,7 +17,7 @@ from metaccord.tasks.stream import below, permutation, words
 from metaccord.types import Batch, Episode
 
 Partition = Literal["random", "vinyals", "background"]
-DRAWINGS = 20
+CHARACTERS, DRAWINGS = 1623, 20
 TRAIN, VALIDATION = 1100, 100  # characters of the random partition; the other 423 are for test
 
 
@@ -43,7 +43,8 @@ class Omniglot(TaskSource):
 
     Shape:
         inputs [T, ways * n, 1, 28, 28] float32, ink = 1; targets [T, ways * n] int64, class by
-        class.
+        class; ``extra["classes"]`` [T, ways] int64, the global class of each label: character
+        * 4 + quarter turns as shown.
 
     Raises:
         UsageError: for more ways than classes, or more examples than a class has.
@@ -93,6 +94,11 @@ class Omniglot(TaskSource):
         return _classes(self.partition, self.split_seed, self.place, turned, split)
 
     @property
+    def labels(self) -> int:
+        """Characters times quarter turns."""
+        return 4 * CHARACTERS
+
+    @property
     def place(self) -> str | None:
         """Where the data are looked for: ``root``, else METACCORD_DATA, else the cache."""
         return self.root or os.environ.get("METACCORD_DATA")
@@ -112,7 +118,8 @@ class Omniglot(TaskSource):
         pictures = _pictures(self.place)
         found = pictures[turns[..., None], picked[..., :1], order]  # [T, ways, n, 28, 28]
         support, query = found[:, :, :shots], found[:, :, shots:]
-        return Episode(self._batch(support), self._batch(query), self.keys(raw))
+        keys = {**self.keys(raw), "classes": torch.from_numpy(picked[..., 0] * 4 + turns)}
+        return Episode(self._batch(support), self._batch(query), keys)
 
     def _batch(self, pictures: np.ndarray) -> Batch:
         count, ways, number = pictures.shape[:3]

@@ -37,6 +37,11 @@ class TaskSource(ABC):
     seed: int = 0
     classifies: ClassVar[bool] = False
 
+    @property
+    def labels(self) -> int:
+        """Number of true classes that ``episodes.extra["classes"]`` [T, ways] refers to, or 0."""
+        return 0
+
     def __post_init__(self) -> None:
         for name in ("shots", "queries", "train_shots"):
             value = getattr(self, name)

@@ -130,7 +130,8 @@ class Case:
 
     def learns(self) -> None:
         """Learned tensors have rows, and only those."""
-        step, state = self.step(), self.start()
+        state = self.start()._replace(running=self.step().running)  # with some history
+        step = meta_gradient(self.method, self.objective, state, self.episodes)
         assert step.rows.keys() == state.params.keys(), "rows and learned tensors differ in names"
         idle = [k for k in step.rows if not k.startswith("model.") and not step.rows[k].any()]
         assert not idle, f"{idle} never receives a gradient"
@@ -152,12 +153,15 @@ class Case:
         grads = {k: uniform(key, tuple(v.shape)).to(v) for k, v in stack.items()}
         carry = rule.begin(stack, tree.scope(state.running, "rule"))
         before = tree.mapped(Tensor.clone, (own, stack, grads, carry))
-        moved, after = rule.update(own, stack, grads, carry)
+        moved, after = rule.update(own, stack, grads, carry, 0)
         equal((own, stack, grads, carry), before)
         alike(moved, stack, "moved")
         alike(after, carry, "carry")
-        alone = [rule.update(*one) for one in tree.split((own, stack, grads, carry), 1)]
-        close(moved, tree.join([one for one, _ in alone], torch.cat))
+        alone = [
+            rule.update(own, stack, grads, carry, 0)[0]
+            for own, stack, grads, carry in tree.split((own, stack, grads, carry), 1)
+        ]
+        close(moved, tree.join(alone, torch.cat))
 
     def differentiates(self) -> None:
         """Central differences along one direction, on the mean query loss."""
@@ -181,7 +185,7 @@ class Coupled(Interaction):
 
     name = "coupled"
 
-    def share(self, own: Own, grads: Stacked, step: int, axis: TaskAxis) -> Stacked:
-        """Return the gradients."""
-        del own, step, axis
-        return grads
+    @property
+    def independent(self) -> bool:
+        """Never."""
+        return False

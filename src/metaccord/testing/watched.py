@@ -35,7 +35,7 @@ class Watched(Interaction):
 
     def __getattribute__(self, name: str) -> Any:
         """Answer for the inner one, where a class would answer for itself."""
-        if name in ("name", "needs", "independent", "init"):
+        if name in ("name", "needs", "learns", "independent", "init"):
             return getattr(object.__getattribute__(self, "inner"), name)
         return object.__getattribute__(self, name)
 
@@ -74,12 +74,13 @@ class Watched(Interaction):
         assert all(isinstance(v, Tensor) for v in notes.values()), "a note is not a tensor"
         return found, notes
 
-    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> Params:
+    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> tuple[Params, Notes]:
         """Compare the running tensors with those before."""
         with _Untouched("observe", (own, run)):
-            found = self.inner.observe(own, run, axis)
+            found, notes = self.inner.observe(own, run, axis)
         alike(found, own.running, "observe")
-        return found
+        assert all(isinstance(v, Tensor) for v in notes.values()), "a note is not a tensor"
+        return found, notes
 
 
 class _Untouched:

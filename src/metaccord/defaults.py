@@ -1,0 +1,107 @@
+"""What a family of tasks starts from: sizes, model, step sizes, outer loop."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from metaccord.errors import unknown
+from metaccord.experiment import Experiment
+from metaccord.method import Method
+from metaccord.methods import BASES, WRAPPERS
+from metaccord.outer import Outer
+from metaccord.tasks import Omniglot, Quadratics, SignDigits, Sinusoid, TaskSource
+
+FAMILIES = ("sinusoid", "quadratics", "omniglot", "sign_digits")
+_STEPS = {"sinusoid": 10_000, "quadratics": 1000, "omniglot": 3000, "sign_digits": 1000}
+_INNER: dict[str, dict[str, Any]] = {
+    "sinusoid": {"steps": 1, "lr": 0.01},
+    "quadratics": {"steps": 3, "lr": 0.05},
+    "omniglot": {"steps": 1, "lr": 0.4},
+    "sign_digits": {"steps": 1, "lr": 0.4},
+}
+_SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
+    ("sinusoid", "reptile"): {"steps": 5, "lr": 0.02, "batch": 10},
+    ("quadratics", "reptile"): {"steps": 3, "lr": 0.05, "batch": None},
+    ("omniglot", "reptile"): {"steps": 5, "lr": 1e-3, "batch": 10, "inner": "adam"},
+    ("sign_digits", "reptile"): {"steps": 5, "lr": 1e-3, "batch": 10, "inner": "adam"},
+    ("sinusoid", "maml_pp"): {"steps": 3},
+    ("omniglot", "maml_pp"): {"steps": 3, "lr": 0.1, "horizon": 1500},
+    ("sign_digits", "maml_pp"): {"steps": 3, "lr": 0.1, "horizon": 500},
+    ("omniglot", "imaml"): {"steps": 8, "lr": 0.1},
+    ("sign_digits", "imaml"): {"steps": 8, "lr": 0.1},
+    ("sinusoid", "imaml"): {"steps": 8, "lr": 0.02},
+    ("omniglot", "finetune"): {"steps": 5, "lr": 0.1},
+    ("sign_digits", "finetune"): {"steps": 5, "lr": 0.1},
+}
+
+
+def compose(base: str, interactions: list[str], family: str, labels: int = 0) -> Method:
+    """Return a base method with the defaults of a task family and interactions around it.
+
+    Args:
+        base: A word of :data:`metaccord.methods.BASES`, such as ``maml``.
+        interactions: Names such as ``agreement``, applied in this order.
+        family: Name of the task family.
+        labels: Number of true classes of the family, for methods that pre-train on them.
+
+    Raises:
+        UsageError: for unknown names, with the nearest one.
+    """
+    if base not in BASES:
+        raise unknown("method", base, BASES)
+    options = {**_INNER[family], **_SPECIAL.get((family, base), {})}
+    if "classes" in inspect.signature(BASES[base]).parameters:
+        options["classes"] = labels
+    method = BASES[base](**options)
+    for name in interactions:
+        if name not in WRAPPERS:
+            raise unknown("interaction", name, WRAPPERS)
+        method = WRAPPERS[name](method)
+    return method
+
+
+def default(family: str, base: str = "maml", interactions: list[str] | None = None) -> Experiment:
+    """Return the experiment that a task family starts from; the model depends on the family alone.
+
+    Raises:
+        UsageError: for unknown names, with the nearest one.
+    """
+    if family not in FAMILIES:
+        raise unknown("tasks", family, FAMILIES)
+    if base not in BASES:
+        raise unknown("method", base, BASES)
+    tasks, model = _tasks(family, base == "reptile")
+    method = compose(base, interactions or [], family, tasks.labels)
+    outer = Outer()
+    if base == "reptile":
+        outer = Outer(optimizer="sgd", lr=1.0, schedule="linear")
+    few = 10 if family == "sinusoid" else 5
+    many = 25 if family in ("sinusoid", "quadratics") else 16
+    return Experiment(
+        tasks=tasks,
+        model=model,
+        method=method,
+        outer=outer,
+        steps=_STEPS[family],
+        num_tasks=few if base == "reptile" else many,
+        threads=None if model["class"] == "Conv4" else 1,
+    )
+
+
+def _tasks(family: str, reptile: bool) -> tuple[TaskSource, dict[str, Any]]:
+    """Return the tasks, and the model that learns them."""
+    if family == "sinusoid":
+        model = {"class": "MLP", "hidden": [64, 64], "activation": "tanh"}
+        return Sinusoid(train_shots=50 if reptile else None), model
+    if family == "quadratics":
+        return Quadratics(), {"class": "Point"}
+    if family == "sign_digits":
+        return SignDigits(queries=5, train_shots=10 if reptile else None), {
+            "class": "Conv4",
+            "channels": 3,
+            "size": 32,
+        }
+    if reptile:
+        return Omniglot(queries=1, train_shots=10, rotations="classes"), {"class": "Conv4"}
+    return Omniglot(queries=5), {"class": "Conv4"}

@@ -1,0 +1,138 @@
+"""CML: a co-learner that is never adapted augments the meta-gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from metaccord.axis import TaskAxis
+from metaccord.errors import UsageError
+from metaccord.interactions.base import Interaction
+from metaccord.models.heads import branch, template
+from metaccord.objective import Objective
+from metaccord.types import Adaptation, Own, Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoLearner(Interaction):
+    r"""Add the query loss of a second head on the adapted features.
+
+    The co-learner :math:`\phi` has no inner update: it is learned by the outer loop alone, on
+    features :math:`h` of the adapted network, and removed after training.
+
+    .. math:: L_i = L(f(Q_i; \theta_i)) + \gamma \, L(c(h(Q_i; \theta_i); \phi))
+
+    So the meta-gradient of the body gets a second, learned part
+    :math:`\gamma J_i^\top \nabla L(c(\cdot))`.
+
+    Args:
+        weight: :math:`\gamma`; 0 is the base method.
+        shape: Of one example's features; None: what the model says (``feature_shape``), else the
+            inputs of its linear ``head``.
+        outputs: Outputs of one example; None: those of the model's ``head``.
+        hidden: Channels or width of the co-learner; None: those of the features.
+
+    Shape:
+        penalty [T].
+    Meets:
+        penalty; independent.
+    State:
+        learned: the co-learner's weights, ``head.<name>``; left out by what is saved for use.
+
+    Raises:
+        UsageError: if the weight is negative or not finite, or the co-learner does not fit.
+    Reference:
+        Shin, Han, Kim, Cooperative Meta-Learning with Gradient Augmentation, UAI 2024, PMLR
+        244:3198-3210, arXiv 2406.04639. Settings after the official code, JJongyn/CML, c05b024,
+        of which nothing is copied.
+    Differs:
+        The code keeps the best network and the best co-learner of different epochs, and resets
+        the outer optimiser every 100 steps; here both belong to one step. Its features lie before
+        the last pooling, as in our Conv4; its numbers for regression and graphs are unknown.
+    """
+
+    name: ClassVar[str] = "cooperative"
+    needs: ClassVar[frozenset[str]] = frozenset({"features"})
+    learns: ClassVar[bool] = True
+    discarded: ClassVar[bool] = True
+    reference: ClassVar[str] = """@inproceedings{shin2024cooperative,
+  title = {Cooperative Meta-Learning with Gradient Augmentation},
+  author = {Shin, Jongyun and Han, Seungjin and Kim, Jangho},
+  booktitle = {Uncertainty in Artificial Intelligence}, year = {2024}
+}"""
+
+    weight: float = 1.0
+    shape: tuple[int, ...] | None = None
+    outputs: int | None = None
+    hidden: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise UsageError(f"cooperative.weight is {self.weight}: it must be finite, 0 or more")
+
+    @property
+    def independent(self) -> bool:
+        """No task sees another."""
+        return True
+
+    def init(self, params: Params, steps: int, objective: Objective, seed: int) -> Own:
+        """Return the co-learner's weights as PyTorch draws them."""
+        del params, steps
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            head = branch(*self._plan(objective.model))
+        like = next(iter(objective.trainable().values()))
+        return Own({f"head.{k}": v.detach().to(like) for k, v in head.named_parameters()}, {})
+
+    def penalty(
+        self, own: Own, run: Adaptation, objective: Objective, axis: TaskAxis
+    ) -> Tensor | float:
+        """Return the weighted query losses of the co-learner: ``[T]``."""
+        del axis
+        return self.weight * self._losses(own, run, objective)
+
+    def _losses(self, own: Own, run: Adaptation, objective: Objective) -> Tensor:
+        head = template(*self._plan(objective.model))
+        weights = {k.removeprefix("head."): v for k, v in own.learned.items()}
+
+        def one(weights: Params, features: Tensor, targets: Tensor) -> Tensor:
+            return objective.criterion(self.read(head, weights, features), targets)
+
+        over = objective.plan.over_tasks(one)
+        return over(weights, run.features, run.episodes.query.targets)
+
+    @staticmethod
+    def read(head: nn.Module, weights: Params, features: Tensor) -> Tensor:
+        """Return the co-learner's outputs for the features ``[n, ...]`` of one task.
+
+        Raises:
+            UsageError: if the features have another shape than it was made for.
+        """
+        try:
+            return functional_call(head, weights, (features,))
+        except RuntimeError as error:
+            raise UsageError(
+                f"the co-learner does not fit features of shape {tuple(features.shape[1:])} "
+                f"({str(error).splitlines()[0]}): give cooperative.shape and cooperative.outputs"
+            ) from error
+
+    def _plan(self, model: nn.Module) -> tuple[tuple[int, ...], int, int | None]:
+        """Return shape, outputs and width of the co-learner."""
+        head = getattr(model, "head", None)
+        linear = head if isinstance(head, nn.Linear) else None
+        shape = self.shape or getattr(model, "feature_shape", None)
+        if shape is None and linear is not None:
+            shape = (linear.in_features,)
+        outputs = self.outputs or (linear.out_features if linear is not None else None)
+        if shape is None or outputs is None:
+            raise UsageError(
+                "the model does not say what its features look like (no feature_shape, no linear "
+                "layer called head): give cooperative.shape, such as [64, 5, 5], and "
+                "cooperative.outputs"
+            )
+        return tuple(shape), outputs, self.hidden
