@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 
 import metaccord as mc
-from metaccord.experiment import Experiment, default
+from metaccord.defaults import default
+from metaccord.experiment import Experiment
 
 FIVE_WAY = ["num_tasks=16", "steps=4000", "outer.schedule=cosine", "plan.chunk=1"]
 TWENTY_WAY = [

@@ -123,7 +123,8 @@ class Objective:
                 "the model has no part called features or body: name the module whose output is "
                 "meant, Objective(..., features='encoder')"
             )
-        with tapped.Features() as seen:
+        seen = tapped.Features()
+        with seen:
             outputs = self._call(self._open, params, inputs, key)
         if seen.kept is None:
             raise UsageError("the forward pass does not call the module that gives the features")

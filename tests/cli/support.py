@@ -14,7 +14,7 @@ import metaccord as mc
 from metaccord import checkpoint
 from metaccord.checkpoint import Checkpoint
 from metaccord.cli.main import main
-from metaccord.experiment import default
+from metaccord.defaults import default
 from metaccord.rundir import RunDirectory
 from tests import cases
 

@@ -79,6 +79,27 @@ def test_drawn_rotations_turn_a_class_as_a_whole():
     assert not torch.equal(a, b)
 
 
+@pytest.mark.parametrize("rotations", ["classes", "draw", "none"])
+def test_classes_name_the_character_and_its_turn(rotations):
+    pictures = omniglot.load(FOLDER).pictures
+    tasks = source(rotations=rotations, shots=2)
+    episode = tasks.episodes("train", 2, range(6))
+    named = episode.extra["classes"]
+    assert named.shape == (6, 5)
+    assert named.dtype == torch.int64
+    allowed = set(tasks.classes("train")[:, 0].tolist())
+    turns = set()
+    for task in range(6):
+        for way in range(5):
+            character, turn = divmod(int(named[task, way]), 4)
+            shown = np.rot90(pictures[character], turn, axes=(-2, -1)).reshape(20, -1)
+            flat = episode.query.inputs[task, 15 * way : 15 * (way + 1)].flatten(1).numpy()
+            assert all((shown == one).all(1).any() for one in flat)
+            assert character in allowed
+            turns.add(turn)
+    assert turns == ({0} if rotations == "none" else {0, 1, 2, 3})
+
+
 def test_episodes_are_a_pure_function_of_their_address():
     tasks = source()
     whole = tasks.episodes("train", 3, range(4)).support.inputs

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError
 from metaccord.interactions.base import Interaction
-from metaccord.models.heads import branch, template
+from metaccord.models.heads import read, second_head
 from metaccord.objective import Objective
 from metaccord.types import Adaptation, Own, Params
 
@@ -42,7 +41,7 @@ class CoLearner(Interaction):
     Meets:
         penalty; independent.
     State:
-        learned: the co-learner's weights, ``head.<name>``; left out by what is saved for use.
+        learned: the co-learner's weights; left out by what is saved for use.
 
     Raises:
         UsageError: if the weight is negative or not finite, or the co-learner does not fit.
@@ -85,39 +84,30 @@ class CoLearner(Interaction):
         del params, steps
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            head = branch(*self._plan(objective.model))
+            head = second_head(*self._plan(objective.model))
         like = next(iter(objective.trainable().values()))
-        return Own({f"head.{k}": v.detach().to(like) for k, v in head.named_parameters()}, {})
+        return Own({k: v.to(like) for k, v in head.items()}, {})
 
     def penalty(
         self, own: Own, run: Adaptation, objective: Objective, axis: TaskAxis
     ) -> Tensor | float:
-        """Return the weighted query losses of the co-learner: ``[T]``."""
-        del axis
-        return self.weight * self._losses(own, run, objective)
-
-    def _losses(self, own: Own, run: Adaptation, objective: Objective) -> Tensor:
-        head = template(*self._plan(objective.model))
-        weights = {k.removeprefix("head."): v for k, v in own.learned.items()}
-
-        def one(weights: Params, features: Tensor, targets: Tensor) -> Tensor:
-            return objective.criterion(self.read(head, weights, features), targets)
-
-        over = objective.plan.over_tasks(one)
-        return over(weights, run.features, run.episodes.query.targets)
-
-    @staticmethod
-    def read(head: nn.Module, weights: Params, features: Tensor) -> Tensor:
-        """Return the co-learner's outputs for the features ``[n, ...]`` of one task.
+        """Return the weighted query losses of the co-learner: ``[T]``.
 
         Raises:
             UsageError: if the features have another shape than it was made for.
         """
+        del axis
+
+        def one(weights: Params, features: Tensor, targets: Any) -> Tensor:
+            return objective.criterion(read(weights, features), targets)
+
+        over = objective.plan.over_tasks(one)
         try:
-            return functional_call(head, weights, (features,))
+            return self.weight * over(own.learned, run.features, run.episodes.query.targets)
         except RuntimeError as error:
+            assert isinstance(run.features, Tensor)
             raise UsageError(
-                f"the co-learner does not fit features of shape {tuple(features.shape[1:])} "
+                f"the co-learner does not fit features of shape {tuple(run.features.shape[2:])} "
                 f"({str(error).splitlines()[0]}): give cooperative.shape and cooperative.outputs"
             ) from error
 
