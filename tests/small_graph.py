@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 CLASSES, EACH, FEATURES = 6, 9, 11
-ISOLATED, UNLABELLED, BLANK = 0, (54, 55), 56  # no edge; no label; no features (and no label)
+HUB, ISOLATED = 7, 0  # half of all nodes are neighbours; none is
+UNLABELLED, BLANK = (54, 55), 56  # no label; no label and no features
 
 
 def small_graph(seed: int = 0) -> dict[str, np.ndarray]:
@@ -15,7 +16,7 @@ def small_graph(seed: int = 0) -> dict[str, np.ndarray]:
     draw = np.random.default_rng(seed)
     nodes = CLASSES * EACH + 3
     edges = draw.random((nodes, nodes)) < 0.04
-    edges[7] |= draw.random(nodes) < 0.5
+    edges[HUB] |= draw.random(nodes) < 0.5
     edges[3, 3] = edges[9, 9] = True
     edges[9, 20] = edges[20, 9] = True
     edges[ISOLATED] = edges[:, ISOLATED] = False

@@ -34,6 +34,7 @@ LAYERS = (
     ("step",),
     ("inspection", "outer", "records"),
     ("train", "evaluate", "watch", "testing"),
+    ("diagnostics",),
 )
 HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 UPWARD = {

@@ -2,7 +2,17 @@
 
 __version__ = "0.1.0"
 
-from metaccord import data, errors, interactions, losses, methods, models, rules, tasks
+from metaccord import (
+    data,
+    diagnostics,
+    errors,
+    interactions,
+    losses,
+    methods,
+    models,
+    rules,
+    tasks,
+)
 from metaccord.axis import TaskAxis
 from metaccord.engine import Plan
 from metaccord.evaluate import Protocol, Scores, evaluate
@@ -39,6 +49,7 @@ __all__ = [
     "Watch",
     "adapt",
     "data",
+    "diagnostics",
     "errors",
     "evaluate",
     "initialise",

@@ -10,21 +10,36 @@ from metaccord.experiment import Experiment
 from metaccord.method import Method
 from metaccord.methods import BASES, WRAPPERS
 from metaccord.outer import Outer
-from metaccord.tasks import Omniglot, Quadratics, SignDigits, Sinusoid, TaskSource
+from metaccord.tasks import Nodes, Omniglot, Quadratics, SignDigits, Sinusoid, TaskSource
 
-FAMILIES = ("sinusoid", "quadratics", "omniglot", "sign_digits")
-_STEPS = {"sinusoid": 10_000, "quadratics": 1000, "omniglot": 3000, "sign_digits": 1000}
+FAMILIES = ("sinusoid", "quadratics", "omniglot", "sign_digits", "graph:NAME")
+GRAPH_MODELS = {
+    "sgc": ("SGC", "propagated"),
+    "gcn": ("GCN", "gcn"),
+    "sage": ("GraphSAGE", "sage"),
+    "geometric": ("Geometric", "subgraph"),
+}
+_STEPS = {
+    "sinusoid": 10_000,
+    "quadratics": 1000,
+    "omniglot": 3000,
+    "sign_digits": 1000,
+    "graph": 500,
+}
 _INNER: dict[str, dict[str, Any]] = {
     "sinusoid": {"steps": 1, "lr": 0.01},
     "quadratics": {"steps": 3, "lr": 0.05},
     "omniglot": {"steps": 1, "lr": 0.4},
     "sign_digits": {"steps": 1, "lr": 0.4},
+    "graph": {"steps": 3, "lr": 0.5},
 }
 _SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
     ("sinusoid", "reptile"): {"steps": 5, "lr": 0.02, "batch": 10},
     ("quadratics", "reptile"): {"steps": 3, "lr": 0.05, "batch": None},
     ("omniglot", "reptile"): {"steps": 5, "lr": 1e-3, "batch": 10, "inner": "adam"},
     ("sign_digits", "reptile"): {"steps": 5, "lr": 1e-3, "batch": 10, "inner": "adam"},
+    ("graph", "reptile"): {"steps": 5, "lr": 0.1, "batch": None},
+    ("graph", "maml_pp"): {"horizon": 250, "epoch": 50},
     ("sinusoid", "maml_pp"): {"steps": 3},
     ("omniglot", "maml_pp"): {"steps": 3, "lr": 0.1, "horizon": 1500},
     ("sign_digits", "maml_pp"): {"steps": 3, "lr": 0.1, "horizon": 500},
@@ -67,26 +82,40 @@ def default(family: str, base: str = "maml", interactions: list[str] | None = No
     Raises:
         UsageError: for unknown names, with the nearest one.
     """
-    if family not in FAMILIES:
-        raise unknown("tasks", family, FAMILIES)
+    family, _, which = family.partition(":")
+    if family not in _STEPS or (which and family != "graph"):
+        raise unknown("tasks", ":".join([family, which] if which else [family]), FAMILIES)
     if base not in BASES:
         raise unknown("method", base, BASES)
-    tasks, model = _tasks(family, base == "reptile")
+    reptile = base == "reptile"
+    tasks, model = _nodes(which) if family == "graph" else _tasks(family, reptile)
     method = compose(base, interactions or [], family, tasks.labels)
     outer = Outer()
-    if base == "reptile":
+    if reptile:
         outer = Outer(optimizer="sgd", lr=1.0, schedule="linear")
     few = 10 if family == "sinusoid" else 5
-    many = 25 if family in ("sinusoid", "quadratics") else 16
+    many = {"sinusoid": 25, "quadratics": 25, "graph": 8}.get(family, 16)
     return Experiment(
         tasks=tasks,
         model=model,
         method=method,
         outer=outer,
         steps=_STEPS[family],
-        num_tasks=few if base == "reptile" else many,
+        num_tasks=few if reptile else many,
         threads=None if model["class"] == "Conv4" else 1,
     )
+
+
+def _nodes(which: str) -> tuple[TaskSource, dict[str, Any]]:
+    """Return the tasks of a graph and their model: ``NAME``, or ``NAME:gcn``, ``NAME:sage``."""
+    graph, _, model = which.partition(":")
+    if not graph:
+        raise UsageError("graph: needs the name of a graph or a file, such as graph:coauthor_cs")
+    if (model or "sgc") not in GRAPH_MODELS:
+        raise unknown("graph model", model, GRAPH_MODELS)
+    kind, form = GRAPH_MODELS[model or "sgc"]
+    tasks = Nodes(graph=graph, form=form)  # type: ignore[arg-type]
+    return tasks, {"class": kind, "features": tasks.features, "ways": tasks.ways}
 
 
 def _tasks(family: str, reptile: bool) -> tuple[TaskSource, dict[str, Any]]:

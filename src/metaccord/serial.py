@@ -19,16 +19,16 @@ from metaccord.estimators import MAML, Implicit, MultiStep, Pretrain, Reptile
 from metaccord.evaluate import Protocol
 from metaccord.interactions import Coherence, CoLearner, GradientAgreement, GradientSharing
 from metaccord.method import Method
-from metaccord.models import MLP, Conv4
+from metaccord.models import GCN, MLP, SGC, Conv4, Geometric, GraphSAGE
 from metaccord.outer import Outer
 from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
-from metaccord.tasks import Omniglot, Point, Quadratics, SignDigits, Sinusoid
+from metaccord.tasks import Nodes, Omniglot, Point, Quadratics, SignDigits, Sinusoid
 
 _RULES = (SGD, Momentum, Adam, MetaSGD, PerStep, Proximal)
 _ESTIMATORS = (MAML, MultiStep, Implicit, Pretrain, Reptile)
 _INTERACTIONS = (GradientAgreement, GradientSharing, CoLearner, Coherence)
-_TASKS = (Sinusoid, Quadratics, Omniglot, SignDigits)
-_MODULES = (MLP, Conv4, Point)
+_TASKS = (Sinusoid, Quadratics, Omniglot, SignDigits, Nodes)
+_MODULES = (MLP, Conv4, Point, SGC, GCN, GraphSAGE, Geometric)
 _VALUES = (Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, Outer, Plan, Protocol)
 VALUES: dict[str, type] = {cls.__name__: cls for cls in _VALUES}
 MODELS: dict[str, type] = {cls.__name__: cls for cls in _MODULES}

@@ -1,5 +1,6 @@
 """Families of tasks."""
 
+from metaccord.tasks.nodes import Nodes
 from metaccord.tasks.omniglot import Omniglot, OneShotRuns
 from metaccord.tasks.quadratics import Point, Quadratics, mean_height
 from metaccord.tasks.sign_digits import SignDigits
@@ -7,6 +8,7 @@ from metaccord.tasks.sinusoid import Sinusoid
 from metaccord.tasks.source import TaskSource
 
 __all__ = [
+    "Nodes",
     "Omniglot",
     "OneShotRuns",
     "Point",

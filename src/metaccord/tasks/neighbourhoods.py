@@ -28,29 +28,32 @@ class Known(NamedTuple):
         graph: Name or path.
         place: Folder of the graphs.
         classes: Edges among nodes of these classes exist; None: all edges.
-        normalise: Whether the features of a node are divided by the sum of absolute values.
+        normalise: ``"length"``, ``"sum"`` or ``"none"``; see :class:`metaccord.tasks.Nodes`.
     """
 
     graph: str
     place: str | None
     classes: tuple[int, ...] | None
-    normalise: bool
+    normalise: str
 
     def edges(self) -> Edges:
         """Return the edges that exist."""
-        return _edges(self._replace(normalise=False))
+        return _edges(self._replace(normalise="none"))
 
     def features(self) -> Csr:
-        """Return the features, ``[N, F]``."""
+        """Return the features before any propagation, ``[N, F]``."""
         return _features(self._replace(classes=None))
 
     def operator(self, form: str) -> Csr:
         """Return the propagation of a form, ``[N, N]``."""
-        return _operator(self._replace(normalise=False), form == "sage")
+        return _operator(self._replace(normalise="none"), form == "sage")
 
     def propagated(self, form: str, hops: int) -> Csr:
         """Return the features after some propagations, ``[N, F]``."""
-        return _propagated(self, form == "sage", hops) if hops else self.features()
+        if not hops:
+            return self.features()
+        before = "sum" if self.normalise == "sum" else "none"
+        return _propagated(self._replace(normalise=before), form == "sage", hops)
 
 
 def arranged(known: Known, nodes: Integers, form: str, hops: int, dtype: np.dtype[Any]) -> Arrays:
@@ -64,7 +67,7 @@ def arranged(known: Known, nodes: Integers, form: str, hops: int, dtype: np.dtyp
         dtype: Of the features.
     """
     if form == "propagated":
-        return {"features": _finished(known, nodes, hops).astype(dtype)}
+        return {"features": _scaled(_finished(known, nodes, hops), known).astype(dtype)}
     steps = hops if form == "subgraph" else 1
     found = [propagation.around(known.edges(), own, steps) for own in nodes]
     count = nodes.shape[1]
@@ -125,7 +128,8 @@ def _table(
         wanted, flat = _places(nodes[task], others[task], share)
         start = 0
         for source in sources:
-            table[task, flat, start : start + source.width] = rows_of(source, wanted)
+            rows = _scaled(rows_of(source, wanted), known)
+            table[task, flat, start : start + source.width] = rows
             start += source.width
     return table.reshape(tasks, count, share, -1)
 
@@ -161,6 +165,15 @@ def _finished(known: Known, nodes: Integers, hops: int) -> Floats:
     return rows.reshape(*nodes.shape, -1)
 
 
+def _scaled(rows: Floats, known: Known) -> Floats:
+    """Return rows of length 1 if that is asked for; rows of 0 stay."""
+    if known.normalise != "length":
+        return rows
+    length = np.sqrt(np.einsum("...i,...i->...", rows, rows))[..., None]
+    rows /= np.where(length > 0, length, 1.0)
+    return rows
+
+
 @lru_cache(maxsize=4)
 def loaded(name: str, place: str | None) -> Graph:
     """Return a graph, read and verified once per process."""
@@ -178,7 +191,7 @@ def _edges(known: Known) -> Edges:
 @lru_cache(maxsize=4)
 def _features(known: Known) -> Csr:
     features = loaded(known.graph, known.place).features
-    return propagation.normalised(features) if known.normalise else features
+    return propagation.normalised(features) if known.normalise == "sum" else features
 
 
 @lru_cache(maxsize=8)
