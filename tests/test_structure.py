@@ -23,6 +23,7 @@ LAYERS = (
     ("types",),
     ("tree",),
     ("engine", "axis", "keys", "normalise", "memory", "statistics", "fs", "data", "tasks"),
+    ("protocol",),
     ("tapped", "models"),
     ("objective",),
     ("rules", "interactions"),

@@ -15,12 +15,13 @@ from metaccord import (
 )
 from metaccord.axis import TaskAxis
 from metaccord.engine import Plan
-from metaccord.evaluate import Protocol, Scores, evaluate
+from metaccord.evaluate import evaluate
 from metaccord.experiment import Experiment
 from metaccord.learner import Learner, adapt, load, save
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
 from metaccord.outer import Outer
+from metaccord.protocol import Protocol, Scores
 from metaccord.records import Record
 from metaccord.runs import run
 from metaccord.step import meta_gradient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from metaccord.errors import unknown
+from metaccord.errors import UsageError, unknown
 from metaccord.experiment import Experiment
 from metaccord.method import Method
 from metaccord.methods import BASES, WRAPPERS

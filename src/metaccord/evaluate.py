@@ -3,112 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from metaccord import tree
 from metaccord.axis import TaskAxis
-from metaccord.errors import UsageError, unknown
+from metaccord.errors import UsageError
+from metaccord.interactions.colearner import CoLearner, second_branch
 from metaccord.method import Method
 from metaccord.objective import Objective
-from metaccord.statistics import Interval, over_tasks
+from metaccord.protocol import Protocol, Scores, Statistics
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
 from metaccord.unroll import unroll
 
-Statistics = Literal["transductive", "inductive", "frozen"]
 BATCH = 50  # tasks adapted side by side
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """How a number was measured; printed with it. Different protocols are not comparable.
-
-    Args:
-        statistics: What batch normalisation sees. ``"transductive"``: all queries of a task
-            together; ``"inductive"``: each query with the support set; ``"frozen"``: the
-            statistics of the support set alone, as an exported model has them.
-        tasks: Number of tasks.
-        steps: Inner steps; None: as in training.
-        split: ``"validation"`` or ``"test"``.
-        seed: Of the stream of tasks; equal seeds give equal episodes to every method.
-
-    Raises:
-        UsageError: for unknown words or numbers out of range.
-    """
-
-    statistics: Statistics = "transductive"
-    tasks: int = 600
-    steps: int | None = None
-    split: str = "test"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.statistics not in get_args(Statistics):
-            raise unknown("protocol", self.statistics, get_args(Statistics))
-        if self.tasks < 2:
-            raise UsageError(f"protocol.tasks is {self.tasks}: an interval needs at least 2")
-        if self.steps is not None and self.steps < 0:
-            raise UsageError(f"protocol.steps is {self.steps}: it must be 0 or more")
-
-    def __str__(self) -> str:
-        steps = "trained" if self.steps is None else self.steps
-        return (
-            f"{self.statistics}, {self.tasks} {self.split} tasks, {steps} steps, seed {self.seed}"
-        )
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Per-task results after several numbers of inner steps.
-
-    Attributes:
-        protocol: How they were measured, with the number of steps filled in.
-        at: Numbers of inner steps, ascending; the last is the result.
-        losses: Query loss ``[tasks, len(at)]``.
-        accuracies: Query accuracy in [0, 1], the same shape; None for regression.
-    """
-
-    protocol: Protocol
-    at: tuple[int, ...]
-    losses: Tensor
-    accuracies: Tensor | None
-
-    @property
-    def loss(self) -> Interval:
-        """Mean query loss after the last step, over tasks."""
-        return over_tasks(self.losses[:, -1].tolist())
-
-    @property
-    def accuracy(self) -> Interval | None:
-        """Mean accuracy after the last step, over tasks."""
-        return None if self.accuracies is None else over_tasks(self.accuracies[:, -1].tolist())
-
-    def __str__(self) -> str:
-        shown = f"loss {self.loss}"
-        if self.accuracy is not None:
-            mean, half = (100 * x for x in self.accuracy)
-            shown = f"accuracy {mean:.2f} ± {half:.2f} %, {shown}"
-        return f"{shown} ({self.protocol})"
-
-    def json(self) -> dict[str, Any]:
-        """Return protocol and intervals as one JSON object, and the curve over inner steps."""
-        found: dict[str, Any] = {
-            "protocol": vars(self.protocol),
-            "loss": self.loss._asdict(),
-            "at": list(self.at),
-            "losses": self.losses.mean(0).tolist(),
-        }
-        if self.accuracies is not None and self.accuracy is not None:
-            found |= {
-                "accuracy": self.accuracy._asdict(),
-                "accuracies": self.accuracies.mean(0).tolist(),
-            }
-        return found
 
 
 def isolated(
@@ -165,8 +78,11 @@ def evaluate(
         raise UsageError(f"at={at}: numbers of inner steps must lie in 0..{steps}")
     objective = settled(objective.planned(replace(objective.plan, compile=False, checkpoint=False)))
     stream = replace(tasks, seed=protocol.seed)
+    reader, second = objective, dict[str, Tensor]()
+    if protocol.branch == "colearner":
+        reader, second = _second_branch(objective, state)
     measured = [
-        _measure(objective, run, protocol.statistics, at, tasks.classifies)
+        _measure(reader, run, second, protocol.statistics, at, tasks.classifies)
         for run in _runs(method, objective, state, stream, protocol)
     ]
     losses, correct = (torch.cat(column).cpu() for column in zip(*measured, strict=True))
@@ -182,14 +98,30 @@ def _runs(
         yield isolated(method, objective, state, episodes)
 
 
+def _second_branch(objective: Objective, state: MetaState) -> tuple[Objective, Params]:
+    """Return an objective that answers by the co-learner, and the co-learner's weights."""
+    weights = tree.scope(state.params, f"interaction.{CoLearner.name}")
+    if not weights:
+        raise UsageError(
+            "there is no co-learner: it was not trained (--with cooperative), or it was left out "
+            "when the model was saved for use; evaluate the run itself"
+        )
+    return second_branch(objective), tree.under(weights, CoLearner.name)
+
+
 def _measure(
     objective: Objective,
     run: Adaptation,
+    second: Params,
     statistics: Statistics,
     at: tuple[int, ...],
     classifies: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Return query losses and accuracies ``[T, len(at)]`` of one batch of tasks."""
+    """Return query losses and accuracies ``[T, len(at)]`` of one batch of tasks.
+
+    ``second`` holds the weights of a second branch, the same for each task.
+    """
+    more = tree.expand(second, tree.tasks_in(run.episodes))
 
     def one(params: Params, support: Batch, query: Batch) -> tuple[Tensor, Tensor]:
         outputs = predict(objective, statistics, params, support, query.inputs)
@@ -200,7 +132,7 @@ def _measure(
     found = []
     with torch.no_grad():
         for step in at:
-            params = {**run.solution, **(run.path[step] if step < at[-1] else {})}
+            params = {**run.solution, **(run.path[step] if step < at[-1] else {}), **more}
             over = objective.plan.over_tasks(one)
             found.append(over(params, run.episodes.support, run.episodes.query))
     losses, right = zip(*found, strict=True)

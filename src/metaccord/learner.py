@@ -15,10 +15,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from metaccord import checkpoint, tree
 from metaccord.checkpoint import Checkpoint
 from metaccord.errors import CheckpointError, DataError, UsageError
-from metaccord.evaluate import Statistics, isolated, predict
+from metaccord.evaluate import isolated, predict
 from metaccord.method import Method
 from metaccord.normalise import BatchStatistics
 from metaccord.objective import Objective
+from metaccord.protocol import Statistics
 from metaccord.rundir import RunDirectory
 from metaccord.serial import from_tree, to_tree
 from metaccord.stored import fingerprint, fresh, load_state, packed, unpacked, versions

@@ -14,11 +14,12 @@ import torch
 from metaccord import checkpoint, tree
 from metaccord.checkpoint import Checkpoint
 from metaccord.errors import NumericalError
-from metaccord.evaluate import Protocol, evaluate
+from metaccord.evaluate import evaluate
 from metaccord.experiment import Experiment
 from metaccord.inspection import inspect
 from metaccord.method import initialise
 from metaccord.objective import Objective
+from metaccord.protocol import Protocol
 from metaccord.records import Record
 from metaccord.rundir import RunDirectory
 from metaccord.serial import from_tree, to_tree

@@ -16,11 +16,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from metaccord.engine import Plan
 from metaccord.errors import UsageError, nearest, unknown
 from metaccord.estimators import MAML, Implicit, MultiStep, Pretrain, Reptile
-from metaccord.evaluate import Protocol
 from metaccord.interactions import Coherence, CoLearner, GradientAgreement, GradientSharing
 from metaccord.method import Method
 from metaccord.models import GCN, MLP, SGC, Conv4, Geometric, GraphSAGE
 from metaccord.outer import Outer
+from metaccord.protocol import Protocol
 from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
 from metaccord.tasks import Nodes, Omniglot, Point, Quadratics, SignDigits, Sinusoid
 

@@ -71,8 +71,7 @@ def train(
     if state.step < steps:
         inspect(objective, state, episodes)
     objective = settled(objective.planned(tune(method, objective, state, episodes)))
-    phase = method.at(state.step)
-    compute = _computation(phase, objective, TaskAxis(num_tasks))
+    compute = _Phases(method, objective, TaskAxis(num_tasks))
     optimizer = outer.build(state.params.values())
     if slots is not None:
         restore_optimizer(optimizer, state.params, slots)
@@ -81,10 +80,7 @@ def train(
         start = time.perf_counter()
         if step > first:
             episodes = tree.to(tasks.episodes("train", step, range(num_tasks)), device)
-        if method.at(step) != phase:
-            phase = method.at(step)
-            compute = _computation(phase, objective, TaskAxis(num_tasks))
-        found = compute(state.params, state.running, method.rule.arranged(episodes))
+        found = compute.at(step)(state.params, state.running, method.rule.arranged(episodes))
         norm = global_norm(found.grads)
         numbers = collect(found, norm, step)  # the one synchronisation; raises
         for group in optimizer.param_groups:
@@ -115,6 +111,22 @@ def copied(state: MetaState) -> MetaState:
 def global_norm(grads: Params) -> Tensor:
     """Return the Euclidean norm of all gradients together: ``[]``."""
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values()))))
+
+
+class _Phases:
+    """The meta-step as a function of tensors, made anew when the method changes by phases."""
+
+    def __init__(self, method: Method, objective: Objective, axis: TaskAxis) -> None:
+        self.method, self.objective, self.axis = method, objective, axis
+        self.phase: Method | None = None
+
+    def at(self, step: int) -> Compute:
+        """Return the function for meta-step ``step``."""
+        phase = self.method.at(step)
+        if phase != self.phase:
+            self.phase = phase
+            self.compute = _computation(phase, self.objective, self.axis)
+        return self.compute
 
 
 def _computation(method: Method, objective: Objective, axis: TaskAxis) -> Compute:

@@ -21,8 +21,8 @@ from metaccord.cli.progress import shown
 from metaccord.cli.threads import set_threads
 from metaccord.defaults import default
 from metaccord.errors import UsageError
-from metaccord.evaluate import Protocol, Scores
 from metaccord.experiment import Experiment
+from metaccord.protocol import Protocol, Scores
 from metaccord.rundir import RunDirectory, compare_config
 from metaccord.runs import run
 from metaccord.serial import to_tree

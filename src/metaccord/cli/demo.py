@@ -6,7 +6,7 @@ from pathlib import Path
 
 from metaccord.cli.compare import folder_of, show, trained
 from metaccord.cli.options import Settings
-from metaccord.evaluate import Protocol
+from metaccord.protocol import Protocol
 
 METHODS = ["reptile", "reptile+agreement"]
 SETTINGS = [

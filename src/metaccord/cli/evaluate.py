@@ -7,8 +7,8 @@ from pathlib import Path
 
 from metaccord import fs
 from metaccord.cli.options import Number, Run, Switch
-from metaccord.evaluate import Protocol, Scores
 from metaccord.evaluate import evaluate as measure
+from metaccord.protocol import Protocol, Scores
 from metaccord.stored import load_state
 
 
@@ -19,6 +19,7 @@ def evaluate(
     tasks: int = 600,
     steps: Number = None,
     split: str = "test",
+    branch: str = "model",
     json: Switch = False,
 ) -> int:
     """Measure a run on isolated, unseen tasks.
@@ -29,9 +30,16 @@ def evaluate(
         tasks: Number of tasks.
         steps: Inner steps (default: as trained).
         split: test or validation.
+        branch: model, or colearner: the answers of the co-learner of CML (CML-dagger).
         json: Print one JSON object.
     """
-    how = Protocol(statistics=protocol, tasks=tasks, steps=steps, split=split)  # type: ignore[arg-type]
+    how = Protocol(
+        statistics=protocol,  # type: ignore[arg-type]
+        tasks=tasks,
+        steps=steps,
+        split=split,
+        branch=branch,  # type: ignore[arg-type]
+    )
     scores, at = scored(run, how)
     print(jsonlib.dumps(scores.json()) if json else f"{run} at step {at}: {scores}")
     return 0
@@ -50,7 +58,8 @@ def scored(run: Path, protocol: Protocol) -> tuple[Scores, int]:
     scores = measure(
         experiment.method, experiment.objective(), state, experiment.tasks, protocol, at=at
     )
-    name = f"{protocol.split}-{protocol.statistics}-{every}-steps-{protocol.tasks}-tasks.json"
+    name = f"{protocol.split}-{protocol.statistics}-{every}-steps-{protocol.tasks}-tasks"
+    name += ".json" if protocol.branch == "model" else f"-{protocol.branch}.json"
     fs.make(run / "scores")
     found = {"step": state.step, **scores.json()}
     fs.write_atomic(run / "scores" / name, jsonlib.dumps(found, indent=1).encode())

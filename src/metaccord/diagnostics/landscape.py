@@ -15,9 +15,10 @@ from torch.utils import _pytree as pytree
 from metaccord import keys, tree
 from metaccord.diagnostics.geometry import displacements, shaped
 from metaccord.errors import NumericalError, UsageError
-from metaccord.evaluate import Statistics, isolated, predict
+from metaccord.evaluate import isolated, predict
 from metaccord.method import Method
 from metaccord.objective import Objective
+from metaccord.protocol import Statistics
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
 

@@ -14,9 +14,10 @@ from metaccord.diagnostics.curvature import extremes
 from metaccord.diagnostics.geometry import Pairs, displacements
 from metaccord.diagnostics.hessians import Hessians
 from metaccord.errors import UsageError
-from metaccord.evaluate import BATCH, Protocol, Statistics, isolated, predict
+from metaccord.evaluate import BATCH, isolated, predict
 from metaccord.method import Method
 from metaccord.objective import Objective
+from metaccord.protocol import Protocol, Statistics
 from metaccord.statistics import Interval, over_tasks
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +14,8 @@ from metaccord.errors import UsageError
 from metaccord.interactions.base import Interaction
 from metaccord.models.heads import read, second_head
 from metaccord.objective import Objective
-from metaccord.types import Adaptation, Own, Params
+from metaccord.tree import scope
+from metaccord.types import Adaptation, Own, Params, Tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,3 +127,29 @@ class CoLearner(Interaction):
                 "cooperative.outputs"
             )
         return tuple(shape), outputs, self.hidden
+
+
+@dataclass(frozen=True, eq=False)
+class SecondBranch(Objective):
+    """The same model and criterion, whose answers are the co-learner's (CML-dagger)."""
+
+    def predict(self, params: Params, inputs: Tree, key: Tensor | None = None) -> Any:
+        """Return the co-learner's outputs on the model's features; see :class:`Objective`.
+
+        Args:
+            params: The model's, and below ``cooperative.`` the co-learner's.
+            inputs, key: As for the model.
+        """
+        weights = scope(params, CoLearner.name)
+        own = {k: v for k, v in params.items() if not k.startswith(f"{CoLearner.name}.")}
+        return read(weights, self.predict_with_features(own, inputs, key)[1])
+
+    def batch_dependent(self) -> bool:
+        """A co-learner with convolutions normalises by the batch."""
+        return True
+
+
+def second_branch(objective: Objective) -> SecondBranch:
+    """Return the objective with the co-learner's answers in place of the model's."""
+    given = {f.name: getattr(objective, f.name) for f in fields(Objective) if f.init}
+    return SecondBranch(**given)

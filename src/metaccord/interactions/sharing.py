@@ -119,8 +119,8 @@ class GradientSharing(Interaction):
 
     def share(self, own: Own, grads: Stacked, step: int, axis: TaskAxis) -> Stacked:
         """Return the blended gradients."""
-        if axis.isolated and not self.at_test:
-            return grads
+        if not own.learned or (axis.isolated and not self.at_test):
+            return grads  # trained without inner steps, or asked for plain ones
         common = axis.mean(grads)
         if not self.differentiate:
             common = tree.detached(common)

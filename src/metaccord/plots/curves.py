@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from metaccord.errors import UsageError
-from metaccord.evaluate import Scores
 from metaccord.plots import style
 from metaccord.plots.bands import Band, band, running_mean
 from metaccord.plots.lines import draw, scale
+from metaccord.protocol import Scores
 
 Run = Sequence[Mapping[str, Any]]
 Check = Mapping[str, float | None]

@@ -13,9 +13,10 @@ from matplotlib.patches import Rectangle
 
 from metaccord import tree
 from metaccord.errors import UsageError
-from metaccord.evaluate import Statistics, predict
+from metaccord.evaluate import predict
 from metaccord.objective import Objective
 from metaccord.plots import style
+from metaccord.protocol import Statistics
 from metaccord.types import Adaptation, Batch
 
 MOST = 5  # support pictures of a class that are drawn

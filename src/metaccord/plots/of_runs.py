@@ -9,9 +9,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from metaccord import plots, tree
-from metaccord.evaluate import Protocol, Scores, evaluate, isolated
+from metaccord.evaluate import evaluate, isolated
 from metaccord.learner import Learner, load
 from metaccord.method import initialise
+from metaccord.protocol import Protocol, Scores
 from metaccord.rundir import RunDirectory
 from metaccord.stored import load_state
 from metaccord.tasks import Omniglot, Sinusoid

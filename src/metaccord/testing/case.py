@@ -17,7 +17,7 @@ from metaccord.method import Method, initialise
 from metaccord.objective import Objective
 from metaccord.step import meta_gradient
 from metaccord.testing.watched import alike, close, equal
-from metaccord.types import Batch, Episode, MetaState, MetaStep, Own, Stacked
+from metaccord.types import Batch, Episode, MetaState, MetaStep
 
 TASKS = 4
 ALL = Plan(chunk="all")
