@@ -68,7 +68,9 @@ def train(cell: Cell, runs: Path, tasks: int) -> Line:
         "curve": list(_curve(records)),
         "trace": list(_trace(records)),
         "scores": scores.json(),
-        "values": (scores.losses if scores.accuracies is None else scores.accuracies)[:, -1].tolist(),
+        "values": (scores.losses if scores.accuracies is None else scores.accuracies)[
+            :, -1
+        ].tolist(),
         "experiment": chosen.tree(),
         "versions": {"torch": torch.__version__, "metaccord": mc.__version__},
         "hardware": f"{platform.machine()}, 1 thread",
@@ -113,7 +115,9 @@ def run(cells: list[Cell], out: Path, *, workers: int, tasks: int) -> list[Line]
             with out.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             shown = line["scores"].get("accuracy", line["scores"]["loss"])["mean"]
-            print(f"{count}/{len(jobs)} {line['key']}: {shown:.4f}, {line['seconds']} s", flush=True)
+            print(
+                f"{count}/{len(jobs)} {line['key']}: {shown:.4f}, {line['seconds']} s", flush=True
+            )
     wanted = {cell.key for cell in cells}
     return [line for line in known(out) if line["key"] in wanted]
 

@@ -61,7 +61,9 @@ class GradientSharing(Interaction):
         (abstract).
     Differs:
         Unknown; see above. The mean includes the task itself, which only rescales
-        :math:`\lambda`.
+        :math:`\lambda`. With one task, or equal ones, and no history the adapted solutions are
+        the base's, but the second-order meta-gradient is the base's only with ``differentiate``:
+        the detached mean hides a part of the curvature.
     """
 
     name: ClassVar[str] = "sharing"
@@ -138,9 +140,9 @@ class GradientSharing(Interaction):
             if self.mode == "additive":
                 blended[name] = mine + among * common[name] + past * earlier
                 continue
-            among, past = among.sigmoid(), past.sigmoid() * known.to(mine.dtype)
-            others = (1 - past) * common[name] + past * earlier
-            blended[name] = (1 - among) * mine + among * others
+            past = past.sigmoid() * known.to(mine.dtype)
+            others = torch.lerp(common[name], earlier.expand_as(mine), past)
+            blended[name] = torch.lerp(mine, others, among.sigmoid())
         return blended
 
     def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> tuple[Params, Notes]:
