@@ -123,7 +123,7 @@ def picture(what: str, table: Grid, more: bool) -> Figure:
     panels[0].minorticks_off()
     if not more:
         style.log_scale(panels[0])
-        panels[0].set_ylim(0.5 * min(map(result, sum(table.values(), []))), DIVERGED)
+        panels[0].set_ylim(0.5 * min(result(x) for runs in table.values() for x in runs), DIVERGED)
     panels[0].legend(frameon=False)
     for form, name in FORMS.items():
         rate = best(table, form, more)
