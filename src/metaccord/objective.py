@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -62,7 +63,7 @@ class Objective:
     groups: dict[str, frozenset[str]] = field(init=False, repr=False)
     draws: bool = field(init=False, repr=False)
     _tied: bool = field(init=False, repr=False)
-    _open: nn.Module | None = field(init=False, repr=False)
+    _place: str | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         keys.refuse_hidden_dropout(self.model)
@@ -82,8 +83,7 @@ class Objective:
         every: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
         every += list(model.named_buffers(remove_duplicate=False))
         object.__setattr__(self, "_tied", len({id(leaf) for _, leaf in every}) < len(every))
-        place = tapped.place_of(model, self.features)
-        object.__setattr__(self, "_open", tapped.tapped(model, place) if place else None)
+        object.__setattr__(self, "_place", tapped.place_of(model, self.features))
 
     def trainable(self) -> Params:
         """Return the trainable parameters by name; a shared parameter has one name."""
@@ -95,7 +95,24 @@ class Objective:
 
     def planned(self, plan: Plan) -> Objective:
         """Return the same objective, executed by another plan."""
-        return replace(self, plan=plan)
+        found = replace(self, plan=plan)
+        if "opened" in vars(self):
+            vars(found)["opened"] = self.opened
+        return found
+
+    @cached_property
+    def opened(self) -> nn.Module:
+        """The model, in a copy sharing its tensors, that shows its features.
+
+        Raises:
+            UsageError: if the model has no place for features.
+        """
+        if self._place is None:
+            raise UsageError(
+                "the model has no part called features or body: name the module whose output is "
+                "meant, Objective(..., features='encoder')"
+            )
+        return tapped.tapped(self.model, self._place)
 
     def predict(self, params: Params, inputs: Tree, key: Tensor | None = None) -> Any:
         """Return the model's outputs for one task.
@@ -118,14 +135,9 @@ class Objective:
         Raises:
             UsageError: if the model has no place for features, or does not pass it.
         """
-        if self._open is None:
-            raise UsageError(
-                "the model has no part called features or body: name the module whose output is "
-                "meant, Objective(..., features='encoder')"
-            )
         seen = tapped.Features()
         with seen:
-            outputs = self._call(self._open, params, inputs, key)
+            outputs = self._call(self.opened, params, inputs, key)
         if seen.kept is None:
             raise UsageError("the forward pass does not call the module that gives the features")
         return outputs, seen.kept.float() if self.plan.autocast else seen.kept

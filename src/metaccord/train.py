@@ -135,6 +135,8 @@ def _computation(method: Method, objective: Objective, axis: TaskAxis) -> Comput
 
     if not objective.plan.compile:
         return compute
+    if "features" in method.needs:
+        objective.opened  # noqa: B018 - a copy of the model cannot be made while it is traced
     from torch._dynamo import exc  # heavy, and needed here alone
 
     uncompilable = (exc.TorchDynamoException, exc.FailOnRecompileLimitHit)

@@ -103,8 +103,9 @@ def _directions(move: Stacked) -> tuple[Stacked, Tensor]:
 
 
 def _mean_cosine(move: Stacked, axis: TaskAxis) -> Tensor:
-    """Return the mean cosine over pairs of different tasks: ``[]``."""
+    """Return the mean cosine over pairs of different tasks that moved, 0 without one: ``[]``."""
     unit, _ = _directions(move)
     total = axis.mean(unit)
+    moved = axis.sum(tree.dot(unit, unit))[0]
     square = axis.size**2 * tree.dot(total, total)[0]
-    return (square - axis.size) / max(axis.size * (axis.size - 1), 1)
+    return (square - moved) / (moved * (moved - 1)).clamp(min=1)

@@ -74,6 +74,14 @@ class CoLearner(Interaction):
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise UsageError(f"cooperative.weight is {self.weight}: it must be finite, 0 or more")
+        for name, sizes in (("outputs", self.outputs), ("hidden", self.hidden)):
+            if sizes is not None and sizes < 1:
+                raise UsageError(f"cooperative.{name} is {sizes}: it must be at least 1")
+        if self.shape is not None and (len(self.shape) not in (1, 3) or min(self.shape) < 1):
+            raise UsageError(
+                f"cooperative.shape is {list(self.shape)}: give [width], or [channels, height, "
+                "width], each at least 1"
+            )
 
     @property
     def independent(self) -> bool:
@@ -105,7 +113,7 @@ class CoLearner(Interaction):
         over = objective.plan.over_tasks(one)
         try:
             return self.weight * over(own.learned, run.features, run.episodes.query.targets)
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             assert isinstance(run.features, Tensor)
             raise UsageError(
                 f"the co-learner does not fit features of shape {tuple(run.features.shape[2:])} "
@@ -116,10 +124,16 @@ class CoLearner(Interaction):
         """Return shape, outputs and width of the co-learner."""
         head = getattr(model, "head", None)
         linear = head if isinstance(head, nn.Linear) else None
-        shape = self.shape or getattr(model, "feature_shape", None)
-        if shape is None and linear is not None:
-            shape = (linear.in_features,)
-        outputs = self.outputs or (linear.out_features if linear is not None else None)
+        shape = getattr(model, "feature_shape", None) if self.shape is None else self.shape
+        outputs = self.outputs
+        if linear is not None:
+            shape = (linear.in_features,) if shape is None else shape
+            outputs = linear.out_features if outputs is None else outputs
+            if outputs != linear.out_features:
+                raise UsageError(
+                    f"cooperative.outputs is {outputs}, but the model's head gives "
+                    f"{linear.out_features}: both answer the same question"
+                )
         if shape is None or outputs is None:
             raise UsageError(
                 "the model does not say what its features look like (no feature_shape, no linear "

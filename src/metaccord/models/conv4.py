@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from metaccord.models.warp import WarpConv
+
 
 class Conv4(nn.Module):
     """Four blocks of 3x3 convolution, batch normalisation and ReLU, then a linear head.
@@ -20,10 +22,12 @@ class Conv4(nn.Module):
             and 2x2 max-pooling after the ReLU (miniImageNet).
         spatial: ``"mean"`` over the remaining places (Omniglot in MAML) or ``"flatten"``.
         tracked: Keep running statistics in BatchNorm, as ordinary networks do.
+        warp: A linear 3x3 warp convolution after each block, for
+            :func:`metaccord.methods.warp`.
 
     Attributes:
         features, feature_shape: Where a co-learner reads, and what it finds there: the fourth
-            block after its ReLU, before pooling.
+            block after its ReLU, before pooling; with warp layers the last of these.
 
     Shape:
         [n, channels, size, size] -> [n, ways].
@@ -43,6 +47,7 @@ class Conv4(nn.Module):
         downsample: Literal["stride", "pool"] = "stride",
         spatial: Literal["mean", "flatten"] = "mean",
         tracked: bool = False,
+        warp: bool = False,
     ) -> None:
         super().__init__()
         blocks = [
@@ -56,14 +61,20 @@ class Conv4(nn.Module):
             sides.append((sides[-1] + 1) // 2 if downsample == "stride" else sides[-1] // 2)
         side = sides[-1]
         before = side if downsample == "stride" else sides[-2]
-        self.features = "body.3.2"
-        self.feature_shape = (hidden, before, before)
+        self.warp = nn.ModuleList(WarpConv(hidden) for _ in range(4)) if warp else None
+        self.features = "warp.3" if warp else "body.3.2"
+        self.feature_shape = (hidden, side, side) if warp else (hidden, before, before)
         features = hidden if spatial == "mean" else hidden * side * side
         self.head = nn.Linear(features, ways)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
-        features = self.body(x)
+        if self.warp is None:
+            features = self.body(x)
+        else:
+            features = x
+            for block, layer in zip(self.body, self.warp, strict=True):
+                features = layer(block(features))
         pooled = features.mean((2, 3)) if self.spatial == "mean" else torch.flatten(features, 1)
         return self.head(pooled)
 

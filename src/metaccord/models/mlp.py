@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from metaccord.models.warp import WarpLinear
+
 _ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU}
 
 
@@ -20,6 +22,7 @@ class MLP(nn.Module):
         activation: ``"relu"`` as in MAML, ``"tanh"`` as in Reptile's script, or ``"gelu"``.
         init: ``"torch"``: PyTorch's default; ``"maml"``: weights from a normal distribution of
             standard deviation 0.01 truncated at two deviations, biases 0.
+        warp: A linear warp layer after each hidden layer, for :func:`metaccord.methods.warp`.
 
     Shape:
         [n, inputs] -> [n, outputs].
@@ -33,6 +36,7 @@ class MLP(nn.Module):
         *,
         activation: Literal["relu", "tanh", "gelu"] = "relu",
         init: Literal["torch", "maml"] = "torch",
+        warp: bool = False,
     ) -> None:
         super().__init__()
         widths = [inputs, *hidden]
@@ -42,10 +46,16 @@ class MLP(nn.Module):
         self.body = nn.Sequential(*layers)
         self.head = _Linear(widths[-1], outputs, init)
         self.feature_shape = (widths[-1],)
+        self.warp = nn.ModuleList(WarpLinear(width) for width in widths[1:]) if warp else None
+        self.features = f"warp.{len(hidden) - 1}" if warp and hidden else "body"
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs."""
-        return self.head(self.body(x))
+        if self.warp is None:
+            return self.head(self.body(x))
+        for i, layer in enumerate(self.warp):
+            x = layer(self.body[2 * i : 2 * i + 2](x))
+        return self.head(x)
 
 
 class _Linear(nn.Linear):
