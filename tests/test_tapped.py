@@ -168,6 +168,7 @@ def test_features_of_bfloat16_forwards_are_widened() -> None:
 def test_one_graph_holds_it() -> None:
     """Compiled whole, without breaks: features and their gradients, under ``vmap``."""
     goal, found = cases.objective("batchnorm1d"), cases.episodes("batchnorm1d")
+    assert goal.opened is not goal.model  # made before anything is traced
 
     def both(stack: Params) -> tuple[Tensor, Tensor]:
         losses, features = goal.losses_with_features(stack, found.query)

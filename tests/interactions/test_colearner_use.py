@@ -115,16 +115,11 @@ def test_bad_weights_are_refused(weight: float) -> None:
 
 
 @pytest.mark.parametrize("options", [{"shape": (0,)}, {"shape": (2, 3)}, {"shape": (1, -2, 3)},
-                                     {"outputs": -1}, {"hidden": -3}])  # fmt: skip
+                                     {"shape": ()}, {"outputs": -1}, {"outputs": 0},
+                                     {"hidden": -3}, {"hidden": 0}])  # fmt: skip
 def test_bad_sizes_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="a co-learner reads features"):
-        mc.initialise(cooperative(maml(), **options), cases.objective("plain"))
-
-
-@pytest.mark.parametrize("options", [{"shape": ()}, {"outputs": 0}, {"hidden": 0}])
-def test_sizes_of_nothing_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError):
-        mc.initialise(cooperative(maml(), **options), cases.objective("plain"))
+    with pytest.raises(UsageError, match=f"cooperative.{next(iter(options))} is "):
+        CoLearner(**options)
 
 
 def test_without_a_query_loss_it_is_refused() -> None:
