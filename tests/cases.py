@@ -24,6 +24,7 @@ from metaccord.interactions import (
     GradientAgreement,
     GradientSharing,
     Interaction,
+    PCGrad,
     Together,
 )
 from metaccord.methods import (
@@ -76,6 +77,7 @@ INTERACTIONS: dict[str, Interaction] = {
     "coherent, shifted": Coherence(reading="shift"),
     "coherent, differentiated": Coherence(differentiate=True),
     "cooperative": CoLearner(),
+    "pcgrad": PCGrad(),
     "together": Together(parts=(GradientAgreement(), GradientSharing(), CoLearner(), Coherence())),
 }
 BASES: dict[str, mc.Method] = {

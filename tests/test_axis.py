@@ -29,12 +29,30 @@ def test_isolated_tasks_see_themselves() -> None:
 
 @pytest.mark.parametrize("isolated", [False, True])
 def test_a_closed_axis_refuses_to_add(isolated: bool) -> None:
-    """Also when isolated: who asks for a sum is not independent."""
+    """Also when isolated: who asks for other tasks is not independent."""
     piece = TaskAxis(4, isolated=isolated).piece(2)
     assert (piece.count, piece.closed, piece.isolated) == (2, True, isolated)
-    for ask in (lambda: piece.sum(ROWS["b"]), lambda: piece.mean(ROWS)):
+    for ask, given in (
+        (piece.sum, ROWS["b"]),
+        (piece.mean, ROWS),
+        (piece.gather, ROWS["b"]),
+        (piece.gram, ROWS["a"]),
+    ):
         with pytest.raises(UsageError, match="set independent = False"):
-            ask()
+            ask(given)
+
+
+def test_all_rows_and_their_inner_products() -> None:
+    axis = TaskAxis(2)
+    assert torch.equal(axis.gather(ROWS["b"]), ROWS["b"])
+    assert axis.gram(ROWS["a"]).tolist() == [[5.0, 15.0], [15.0, 45.0]]
+
+
+def test_nobody_gets_the_rows_of_isolated_tasks() -> None:
+    axis = TaskAxis(2, isolated=True)
+    for ask in (axis.gather, axis.gram):
+        with pytest.raises(UsageError, match="where every task is alone"):
+            ask(ROWS["a"])
 
 
 def test_sums_are_differentiable() -> None:

@@ -22,7 +22,7 @@ LAYERS = (
     ("errors",),
     ("types",),
     ("tree",),
-    ("engine", "axis", "keys", "normalise", "memory", "statistics", "fs", "data", "tasks"),
+    ("engine", "axis", "keys", "normalise", "memory", "statistics", "factorial", "fs", "data", "tasks"),
     ("protocol",),
     ("tapped", "models"),
     ("objective",),

@@ -22,6 +22,7 @@ SINES = mc.tasks.Sinusoid(shots=6)
 ALL = mc.Plan(chunk="all")
 SGD = mc.Outer(optimizer="sgd", lr=0.1, momentum=0.9, schedule="linear", clip_norm=1.0)
 ADAM = mc.Outer(lr=0.01, schedule="cosine", clip_value=0.5)
+ENDING = mc.Outer(lr=0.01, schedule="linear", final=0.005)
 
 
 def objective(plan: mc.Plan = ALL) -> mc.Objective:
@@ -87,7 +88,7 @@ def test_the_model_of_the_user_is_left_alone() -> None:
     assert all(p.grad is None and p.requires_grad for p in goal.model.parameters())
 
 
-@pytest.mark.parametrize("outer", [SGD, ADAM], ids=["sgd", "adam"])
+@pytest.mark.parametrize("outer", [SGD, ADAM, ENDING], ids=["sgd", "adam", "ending"])
 def test_the_outer_optimiser_is_torchs(outer: mc.Outer) -> None:
     """The loop, written out: rates, clipping, one mean, ``torch.optim``."""
     method, goal = gradient_agreement(maml(steps=2)), objective()
@@ -108,6 +109,31 @@ def test_the_outer_optimiser_is_torchs(outer: mc.Outer) -> None:
     last = run(method, outer, steps=3)[-1][2]
     for name, tensor in params.items():
         torch.testing.assert_close(last.params[name], tensor, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("horizon", [None, 5])
+@pytest.mark.parametrize("final", [0.0, 0.03, 0.1])
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_rates_decay_as_torchs_do(schedule: str, final: float, horizon: int | None) -> None:
+    """From ``lr`` to ``final`` over the horizon, and not beyond it."""
+    outer = mc.Outer(optimizer="sgd", lr=0.1, schedule=schedule, final=final, horizon=horizon)
+    over, slow = horizon or 8, torch.optim.lr_scheduler
+    optimizer = outer.build([torch.zeros(1, requires_grad=True)])
+    scheduler = {
+        "linear": lambda: slow.LinearLR(optimizer, 1.0, final / 0.1, over),
+        "cosine": lambda: slow.CosineAnnealingLR(optimizer, over, final),
+        "constant": lambda: slow.ConstantLR(optimizer, 1.0),
+    }[schedule]()
+    rates = [outer.rate(step, 8) for step in range(12)]
+    for rate in rates[: over + 1]:
+        assert rate == pytest.approx(scheduler.get_last_lr()[0], rel=1e-9, abs=1e-12)
+        optimizer.step()
+        scheduler.step()
+    end = 0.1 if schedule == "constant" else final
+    assert rates[over:] == pytest.approx([end] * (12 - over), abs=1e-12)
+    for bad in (-0.1, 0.2, float("nan")):
+        with pytest.raises(UsageError, match=f"outer.final is {bad}: it must be between 0 and"):
+            mc.Outer(lr=0.1, schedule=schedule, final=bad)
 
 
 def _clip(params: dict[str, Tensor], most: float) -> None:

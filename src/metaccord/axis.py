@@ -16,7 +16,8 @@ class TaskAxis:
 
     Args:
         count: Number of tasks N of the meta-step.
-        isolated: Every task is alone, as at meta-test: sums and means return each row itself.
+        isolated: Every task is alone, as at meta-test: sums and means return each row itself, and
+            nobody gets the rows of others.
         closed: Tasks may not meet at all; set on the pieces of a meta-step whose graphs are
             released, so that an interaction that wrongly claims independence is caught.
 
@@ -56,9 +57,35 @@ class TaskAxis:
             return rows
         return {k: (v.sum(0, keepdim=True) / self.count).expand_as(v) for k, v in rows.items()}
 
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return the rows of all tasks: ``[T, ...] -> [N, ...]``, on one process the rows.
+
+        An isolated task has no others, so who asks must first see whether the axis is isolated
+        and then leave each task's own row as it is.
+
+        Raises:
+            UsageError: on an isolated or closed axis.
+        """
+        self._refuse_closed()
+        if self.isolated:
+            raise UsageError(
+                "an interaction asked for the rows of other tasks on an isolated axis, where every "
+                "task is alone: return each task's own row if axis.isolated"
+            )
+        return rows
+
+    def gram(self, flat: Tensor) -> Tensor:
+        """Return the inner products of all pairs of tasks: ``[T, P] -> [N, N]``.
+
+        Raises:
+            UsageError: on an isolated or closed axis.
+        """
+        every = self.gather(flat)
+        return every @ every.T
+
     def _refuse_closed(self) -> None:
         if self.closed:
             raise UsageError(
-                "an interaction that claims to be independent asked for a sum over tasks while "
-                "graphs were being released: set independent = False on it"
+                "an interaction that claims to be independent asked for other tasks while graphs "
+                "were being released: set independent = False on it"
             )

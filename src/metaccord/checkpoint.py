@@ -18,14 +18,16 @@ from metaccord import fs
 from metaccord.checkpoint_files import MANIFEST, Checkpoint, DamagedError, folder_name, load, pack
 from metaccord.errors import CheckpointError, ResourceError, UsageError
 
-__all__ = ["Checkpoint", "read", "rewind", "verify", "write"]
+__all__ = ["Checkpoint", "read", "rewind", "saved", "verify", "write"]
 
 _STAGING, _TRASH = ".staging-", ".trash-"
 _SLACK = 1 << 16
 _log = logging.getLogger(__name__)
 
 
-def write(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | None = None) -> Path:
+def write(
+    folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | None = None, every: int = 0
+) -> Path:
     """Save a checkpoint; when this returns it is on the disk and was read back.
 
     A name is never used for two contents: saving the same step again is accepted only if nothing
@@ -36,6 +38,7 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | No
         checkpoint: What to save.
         keep: How many verified checkpoints to keep, at least 1.
         best: A step whose checkpoint is kept as well.
+        every: Checkpoints at multiples of this step are kept as well; 0: none.
 
     Returns:
         The folder of the new checkpoint.
@@ -47,8 +50,8 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | No
         ResourceError: if the machine cannot write; older checkpoints are untouched.
         UsageError: if an argument is out of range or cannot be stored.
     """
-    if keep < 1:
-        raise UsageError(f"keep must be at least 1, found {keep}: use keep=2")
+    if keep < 1 or every < 0:
+        raise UsageError(f"keep={keep} and every={every}: they must be at least 1 and at least 0")
     files = pack(checkpoint)
     target = folder / folder_name(checkpoint.step)
     try:
@@ -59,7 +62,7 @@ def write(folder: Path, checkpoint: Checkpoint, *, keep: int = 2, best: int | No
     except OSError as error:
         raise ResourceError(f"cannot save {str(target)!r}: {error}; check the folder") from error
     try:
-        _rotate(folder, checkpoint.step, keep, best)
+        _rotate(folder, checkpoint.step, keep, best, every)
     except (CheckpointError, ResourceError, OSError) as error:
         _log.warning("older checkpoints stay: %s", error)
     return target
@@ -76,7 +79,7 @@ def read(folder: Path, step: int | None = None) -> Checkpoint:
             written in another format.
         ResourceError: if the machine cannot read.
     """
-    steps = _steps(folder)
+    steps = saved(folder)
     if step is not None:
         if step not in steps:
             raise CheckpointError(
@@ -120,15 +123,15 @@ def rewind(folder: Path, step: int) -> None:
     Raises:
         ResourceError: if the machine cannot rename.
     """
-    for newer in _steps(folder):
+    for newer in saved(folder):
         if newer > step:
             path = folder / folder_name(newer)
             fs.replace(path, _free_name(path, "superseded"))
             fs.sync(folder)
 
 
-def _steps(folder: Path) -> list[int]:
-    """Return the steps that have a folder, in ascending order."""
+def saved(folder: Path) -> list[int]:
+    """Return the steps that have a checkpoint, intact or not, in ascending order."""
     try:
         found = fs.names(folder)
     except OSError:
@@ -159,7 +162,7 @@ def _sweep(folder: Path) -> None:
 
 def _is_saved(target: Path, step: int, manifest: bytes) -> bool:
     """Whether exactly this checkpoint is there already; refuse to rewrite the past."""
-    steps = _steps(target.parent)
+    steps = saved(target.parent)
     if steps and steps[-1] > step:
         raise CheckpointError(
             f"step {step} cannot be saved in {str(target.parent)!r}, which holds step "
@@ -209,9 +212,9 @@ def _commit(target: Path, files: dict[str, bytes]) -> None:
         raise CheckpointError(f"the disk returns other bytes than were saved: {error}") from error
 
 
-def _rotate(folder: Path, step: int, keep: int, best: int | None) -> None:
-    """Keep ``step``, ``best`` and older intact checkpoints up to ``keep``; remove the others."""
-    older = [found for found in _steps(folder) if found < step]
+def _rotate(folder: Path, step: int, keep: int, best: int | None, every: int) -> None:
+    """Keep ``step``, ``best``, multiples of ``every`` and ``keep`` intact ones; remove the rest."""
+    older = [found for found in saved(folder) if found < step]
     if len(older) < keep:
         return
     intact = 1
@@ -223,7 +226,7 @@ def _rotate(folder: Path, step: int, keep: int, best: int | None) -> None:
                 intact += 1
             except DamagedError as error:
                 _quarantine(path, error)
-        elif found != best:
+        elif found != best and not (every and found % every == 0):
             trash = folder / f"{_TRASH}{path.name}"
             fs.replace(path, trash)  # One rename: a half-removed checkpoint never has its name.
             fs.remove(trash)

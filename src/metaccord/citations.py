@@ -35,10 +35,22 @@ _IMAML = """@inproceedings{rajeswaran2019meta,
   author = {Rajeswaran, Aravind and Finn, Chelsea and Kakade, Sham and Levine, Sergey},
   booktitle = {Advances in Neural Information Processing Systems}, year = {2019}
 }"""
+_WARP = """@inproceedings{flennerhag2020meta,
+  title = {Meta-Learning with Warped Gradient Descent},
+  author = {Flennerhag, Sebastian and Rusu, Andrei A. and Pascanu, Razvan and Visin, Francesco
+            and Yin, Hujun and Hadsell, Raia},
+  booktitle = {International Conference on Learning Representations}, year = {2020}
+}"""
 _GUIROY = """@article{guiroy2019towards,
   title = {Towards Understanding Generalization in Gradient-Based Meta-Learning},
   author = {Guiroy, Simon and Verma, Vikas and Pal, Christopher},
   journal = {arXiv preprint arXiv:1907.07287}, year = {2019}
+}"""
+_MGAUG = """@article{wang2023improving,
+  title = {Improving Generalization in Meta-Learning via Meta-Gradient Augmentation},
+  author = {Wang, Ren and Sun, Haoliang and Wei, Qi and Nie, Xiushan and Ma, Yuling
+            and Yin, Yilong},
+  journal = {arXiv preprint arXiv:2306.08460}, year = {2023}
 }"""
 CITATIONS = {
     "maml": _MAML,
@@ -49,5 +61,7 @@ CITATIONS = {
     "meta_sgd": _META_SGD,
     "maml_pp": _MAML_PP,
     "imaml": _IMAML,
+    "warp": _WARP,
+    "mgaug": _MGAUG,
     "finetune": _GUIROY,
 }

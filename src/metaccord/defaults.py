@@ -8,7 +8,7 @@ from typing import Any
 from metaccord.errors import UsageError, unknown
 from metaccord.experiment import Experiment
 from metaccord.method import Method
-from metaccord.methods import BASES, WRAPPERS
+from metaccord.methods import AGGREGATORS, BASES, WRAPPERS
 from metaccord.outer import Outer
 from metaccord.tasks import Nodes, Omniglot, Quadratics, SignDigits, Sinusoid, TaskSource
 
@@ -69,15 +69,18 @@ def compose(base: str, interactions: list[str], family: str, labels: int = 0) ->
     if "classes" in inspect.signature(BASES[base]).parameters:
         options["classes"] = labels
     method = BASES[base](**options)
+    wrappers = WRAPPERS | AGGREGATORS
     for name in interactions:
-        if name not in WRAPPERS:
-            raise unknown("interaction", name, WRAPPERS)
-        method = WRAPPERS[name](method)
+        if name not in wrappers:
+            raise unknown("interaction", name, wrappers)
+        method = wrappers[name](method)
     return method
 
 
 def default(family: str, base: str = "maml", interactions: list[str] | None = None) -> Experiment:
-    """Return the experiment that a task family starts from; the model depends on the family alone.
+    """Return the experiment that a task family starts from.
+
+    The model depends on the family alone; the method ``warp`` adds its layers to it.
 
     Raises:
         UsageError: for unknown names, with the nearest one.
@@ -89,6 +92,8 @@ def default(family: str, base: str = "maml", interactions: list[str] | None = No
         raise unknown("method", base, BASES)
     reptile = base == "reptile"
     tasks, model = _nodes(which) if family == "graph" else _tasks(family, reptile)
+    if base == "warp" and model["class"] in ("MLP", "Conv4"):
+        model["warp"] = True
     method = compose(base, interactions or [], family, tasks.labels)
     outer = Outer()
     if reptile:

@@ -39,7 +39,9 @@ class Experiment:
         device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         validate_every: Meta-steps between measurements on validation tasks; 0: never.
         validation_tasks: Tasks of such a measurement.
-        checkpoint_every: Meta-steps between checkpoints.
+        checkpoint_every: Meta-steps between checkpoints; the newest two and the best stay.
+        keep_every: Checkpoints at multiples of this step are written, too, and stay for ever; 0:
+            none.
 
     Raises:
         UsageError: for numbers out of range.
@@ -58,6 +60,7 @@ class Experiment:
     validate_every: int = 0
     validation_tasks: int = 100
     checkpoint_every: int = 500
+    keep_every: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("num_tasks", 1), ("checkpoint_every", 1)):
@@ -69,6 +72,8 @@ class Experiment:
             raise UsageError(f"seed is {self.seed}: it must be between 0 and 2**63 - 1")
         if self.validate_every < 0 or self.validation_tasks < 2:
             raise UsageError("validate_every must be 0 or more and validation_tasks at least 2")
+        if self.keep_every < 0:
+            raise UsageError(f"keep_every is {self.keep_every}: it must be 0 or more")
         with torch.device("meta"):
             build_model(self.model)
 
@@ -77,6 +82,11 @@ class Experiment:
         if self.outer.schedule == "constant" or self.outer.horizon is not None:
             return self
         return replace(self, outer=replace(self.outer, horizon=self.steps))
+
+    def saves_at(self, step: int) -> bool:
+        """Say whether a checkpoint is due after a meta-step."""
+        often = (self.checkpoint_every, self.keep_every)
+        return any(every and step % every == 0 for every in often)
 
     def objective(self) -> Objective:
         """Return model, criterion and plan, the model on the device."""

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from metaccord.estimators import MAML, Implicit, MultiStep, Pretrain, Reptile
+from metaccord.estimators import MAML, Implicit, MGAug, MultiStep, Pretrain, Reptile, Warp
 from metaccord.method import Method
 from metaccord.rules import SGD, Adam, InnerRule, MetaSGD, PerStep, Proximal
 from metaccord.wrappers import (
+    AGGREGATORS,
     WRAPPERS,
+    aggregated,
     coherent,
     cooperative,
     gradient_agreement,
     gradient_sharing,
+    pcgrad,
 )
 
 __all__ = [
+    "AGGREGATORS",
     "BASES",
     "WRAPPERS",
+    "aggregated",
     "anil",
     "boil",
     "coherent",
@@ -31,7 +36,10 @@ __all__ = [
     "maml",
     "maml_pp",
     "meta_sgd",
+    "mgaug",
+    "pcgrad",
     "reptile",
+    "warp",
 ]
 
 NORMS = ("batchnorm",)
@@ -203,6 +211,60 @@ def imaml(
     return Method(name="imaml", rule=rule, estimator=estimator)
 
 
+def warp(
+    steps: int = 5,
+    lr: float = 0.1,
+    *,
+    layers: tuple[str, ...] = ("warp",),
+    first_order: bool = False,
+) -> Method:
+    """WarpGrad (Warp-MAML): linear layers that only the outer loop moves precondition the rest.
+
+    Args:
+        steps: Inner steps K of the task layers.
+        lr: Inner step size.
+        layers: The warp layers: names or leading parts of names; ``Conv4(warp=True)`` and
+            ``MLP(warp=True)`` have some called ``warp``.
+        first_order: Constant inner gradients, for both objectives.
+
+    Reference:
+        Flennerhag et al., Meta-Learning with Warped Gradient Descent, ICLR 2020, arXiv 1909.00025.
+        Official code: flennerhag/warpgrad, d9ef72a.
+    """
+    estimator = Warp(first_order=first_order, lookahead_first_order=first_order)
+    return Method(name="warp", rule=SGD(steps=steps, lr=lr, never=layers), estimator=estimator)
+
+
+def mgaug(
+    steps: int = 5,
+    lr: float = 0.01,
+    copies: int = 1,
+    ratio: float = 0.2,
+    *,
+    kind: Literal["parameter", "width", "catfish"] = "parameter",
+    maxup: bool = False,
+    never: tuple[str, ...] = NORMS,
+) -> Method:
+    """Meta-Gradient Augmentation: pruned copies of the network add their meta-gradients.
+
+    Args:
+        steps: Inner steps K on the whole support set, also of the copies.
+        lr: Inner step size, for mean-reduced losses.
+        copies: Pruned copies of each task.
+        ratio: Fraction pruned of each hidden weight.
+        kind: ``"parameter"``: random entries; ``"width"``: random channels; ``"catfish"``: the
+            entries that the loss depends on most.
+        maxup: Add only the copy with the largest query loss (MGAug-MaxUp).
+        never: What the inner loop leaves alone.
+
+    Reference:
+        Wang et al., Improving Generalization in Meta-Learning via Meta-Gradient Augmentation,
+        2023, arXiv 2306.08460 (abstract).
+    """
+    estimator = MGAug(copies=copies, ratio=ratio, kind=kind, maxup=maxup)
+    return Method(name="mgaug", rule=SGD(steps=steps, lr=lr, never=never), estimator=estimator)
+
+
 def finetune(steps: int = 5, lr: float = 0.01, *, classes: int = 0) -> Method:
     """Ordinary pre-training on all tasks at once; the inner loop fine-tunes at test.
 
@@ -227,5 +289,7 @@ BASES: dict[str, Callable[..., Method]] = {
     "meta_sgd": meta_sgd,
     "maml_pp": maml_pp,
     "imaml": imaml,
+    "warp": warp,
+    "mgaug": mgaug,
     "finetune": finetune,
 }

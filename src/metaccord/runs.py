@@ -65,7 +65,7 @@ def run(
             folder.cut(start.step if start is not None else 0)
         if start is not None:
             objective = objective.planned(from_tree(start.state["plan"]))
-        saver = _Saver(folder, objective, start)
+        saver = _Saver(folder, objective, start, experiment.keep_every)
         last = None
         try:
             for record in _steps(experiment, objective, start):
@@ -73,7 +73,7 @@ def run(
                 folder.append({**record.json(), **saver.extras(experiment, objective, record)})
                 done = stop() or record.step == experiment.steps
                 best = saver.best.get("step") == record.step
-                if done or best or record.step % experiment.checkpoint_every == 0:
+                if done or best or experiment.saves_at(record.step):
                     saver.save(record)  # after its record: a resumed run lacks none
                 yield record
                 if done:
@@ -115,9 +115,10 @@ class _Saver:
     """Writes checkpoints and remembers the best one by validation loss."""
 
     def __init__(
-        self, folder: RunDirectory, objective: Objective, start: Checkpoint | None
+        self, folder: RunDirectory, objective: Objective, start: Checkpoint | None, keep_every: int
     ) -> None:
         self.folder = folder
+        self.keep_every = keep_every
         self.model = fingerprint(objective)
         self.best: dict[str, Any] = dict(start.state["best"]) if start is not None else {}
         self.saved = start.step if start is not None else -1
@@ -159,5 +160,6 @@ class _Saver:
             self.folder.checkpoints,
             Checkpoint(record.step, packed(record.state, record.slots), state),
             best=self.best.get("step"),
+            every=self.keep_every,
         )
         self.saved = record.step

@@ -15,8 +15,15 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from metaccord.engine import Plan
 from metaccord.errors import UsageError, nearest, unknown
-from metaccord.estimators import MAML, Implicit, MultiStep, Pretrain, Reptile
-from metaccord.interactions import Coherence, CoLearner, GradientAgreement, GradientSharing
+from metaccord.estimators import MAML, Implicit, MGAug, MultiStep, Pretrain, Reptile, Warp
+from metaccord.interactions import (
+    Aggregate,
+    Coherence,
+    CoLearner,
+    GradientAgreement,
+    GradientSharing,
+    PCGrad,
+)
 from metaccord.method import Method
 from metaccord.models import GCN, MLP, SGC, Conv4, Geometric, GraphSAGE
 from metaccord.outer import Outer
@@ -25,8 +32,8 @@ from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
 from metaccord.tasks import Nodes, Omniglot, Point, Quadratics, SignDigits, Sinusoid
 
 _RULES = (SGD, Momentum, Adam, MetaSGD, PerStep, Proximal)
-_ESTIMATORS = (MAML, MultiStep, Implicit, Pretrain, Reptile)
-_INTERACTIONS = (GradientAgreement, GradientSharing, CoLearner, Coherence)
+_ESTIMATORS = (MAML, MultiStep, Implicit, Pretrain, Reptile, Warp, MGAug)
+_INTERACTIONS = (GradientAgreement, GradientSharing, CoLearner, Coherence, PCGrad, Aggregate)
 _TASKS = (Sinusoid, Quadratics, Omniglot, SignDigits, Nodes)
 _MODULES = (MLP, Conv4, Point, SGC, GCN, GraphSAGE, Geometric)
 _VALUES = (Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, Outer, Plan, Protocol)
@@ -62,7 +69,9 @@ def to_tree(value: Any) -> Any:
         return [to_tree(item) for item in value]
     if isinstance(value, dict):
         return {key: to_tree(item) for key, item in value.items()}
-    return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise UsageError(f"{value!r} cannot be stored by name: give it again at load")
 
 
 def from_tree(tree: Any, name: str = "") -> Any:

@@ -24,7 +24,7 @@ from metaccord.rundir import RunDirectory, compare_config
 from metaccord.types import MetaState, Params
 
 log = logging.getLogger("metaccord")
-FREE = ("steps", "checkpoint_every")  # what a resumed run may change
+FREE = ("steps", "checkpoint_every", "keep_every")  # what a resumed run may change
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def unroll(
         shared = rule.clipped(interaction.share(own, grads, step, axis))  # place 1
         return *rule.update(learned, params, shared, carry, step), grads, losses
 
-    one_step = plan.remember(one_step)
+    one_step = plan.remember(one_step) if create_graph else one_step
     carry, path = rule.begin(params, scope(running, "rule")), [params]
     grads, support = [], []
     for step in range(rule.steps):

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from metaccord.interactions import Coherence, CoLearner, GradientAgreement, GradientSharing
+from torch import Tensor
+
+from metaccord.interactions import (
+    Aggregate,
+    Coherence,
+    CoLearner,
+    GradientAgreement,
+    GradientSharing,
+    PCGrad,
+)
 from metaccord.method import Method
 
 
@@ -65,18 +74,53 @@ def cooperative(
 
 
 def coherent(
-    base: Method, *, rate: float = 0.1, reading: Literal["rotate", "shift"] = "rotate"
+    base: Method,
+    *,
+    rate: float = 0.1,
+    reading: Literal["rotate", "shift"] = "rotate",
+    differentiate: bool = False,
 ) -> Method:
     """Bend adapted solutions towards the tasks' mean direction before the query loss.
 
     Args:
         base: A method whose meta-gradient is taken at adapted solutions.
-        rate, reading: See :class:`metaccord.interactions.Coherence`.
+        rate, reading, differentiate: See :class:`metaccord.interactions.Coherence`.
 
     Reference:
         Guiroy, Verma, Pal, 2019, arXiv 1907.07287.
     """
-    return base.with_interaction(Coherence(rate=rate, reading=reading))
+    return base.with_interaction(Coherence(rate=rate, reading=reading, differentiate=differentiate))
+
+
+def pcgrad(base: Method) -> Method:
+    """Project each task's meta-gradient off the others with which it conflicts.
+
+    Args:
+        base: Any method with an inner loop.
+
+    Reference:
+        Yu et al., Gradient Surgery for Multi-Task Learning, NeurIPS 2020, arXiv 2001.06782.
+    """
+    return base.with_interaction(PCGrad())
+
+
+def aggregated(
+    base: Method,
+    function: str | Callable[[Tensor], Tensor] = "MGDA",
+    **options: bool | int | float | str,
+) -> Method:
+    """Combine the tasks' meta-gradients by an aggregator of TorchJD, or by a function.
+
+    Args:
+        base: Any method with an inner loop.
+        function: See :class:`metaccord.interactions.Aggregate`.
+        options: Of the aggregator of that name.
+
+    Reference:
+        Quinton, Rey, 2024, arXiv 2406.16232; each aggregator has a paper of its own.
+    """
+    pairs = tuple(sorted(options.items()))
+    return base.with_interaction(Aggregate(function=function, options=pairs))
 
 
 WRAPPERS: dict[str, Callable[[Method], Method]] = {
@@ -85,3 +129,4 @@ WRAPPERS: dict[str, Callable[[Method], Method]] = {
     "cooperative": cooperative,
     "coherent": coherent,
 }
+AGGREGATORS: dict[str, Callable[[Method], Method]] = {"pcgrad": pcgrad, "aggregate": aggregated}

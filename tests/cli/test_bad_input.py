@@ -33,10 +33,30 @@ TYRO = {  # the parser's own messages, in its box
 OURS: dict[str, tuple[int, list[str]]] = {
     # names, each with the nearest one
     "train sinusoidd": (2, ["unknown tasks 'sinusoidd'", "did you mean 'sinusoid'?"]),
-    "train folders:x": (2, ["unknown tasks", "omniglot, quadratics, sinusoid"]),
+    "train folders:x": (
+        2,
+        ["unknown tasks", "graph:NAME, omniglot, quadratics, sign_digits, sinusoid"],
+    ),
+    "train graph:": (2, ["graph: needs the name of a graph", "graph:coauthor_cs"]),
+    "train graph:x:gcm": (2, ["unknown graph model 'gcm': did you mean 'gcn'?"]),
     "train sinusoid --method mamml": (2, ["unknown method 'mamml'", "did you mean 'maml'?"]),
     "train sinusoid --method maml+agreement": (2, ["--method maml --with agreement"]),
     "train sinusoid --with agreemnt": (2, ["unknown interaction", "did you mean 'agreement'?"]),
+    "train sinusoid --method reptile --with sharing": (
+        2,
+        ["sharing has no meaning over reptile", "put it over maml()"],
+    ),
+    "train sinusoid --method finetune --with agreement": (2, ["no inner loop", "maml()"]),
+    "train quadratics --method anil": (2, ["selects 'head'", "no such part"]),
+    "train quadratics --with cooperative": (2, ["cooperative.shape"]),
+    "train sinusoid --with cooperative --set cooperative.outputs=3": (
+        2,
+        ["cooperative.outputs is 3, but the model's head gives 1"],
+    ),
+    "train sinusoid --with sharing --set sharing.mode=concave": (
+        2,
+        ["unknown sharing.mode 'concave'", "did you mean 'convex'?"],
+    ),
     "train sinusoid --with agreement,agreement": (2, ["'agreement' occurs twice"]),
     "train sinusoid --device tpu": (2, ["unknown device 'tpu'"]),
     SINUSOID + "rule.lrr=1": (2, ["rule.lrr", "did you mean 'lr'?"]),
@@ -103,7 +123,7 @@ OURS: dict[str, tuple[int, list[str]]] = {
     SINUSOID + "rule.class=Adam rule.beta1=1": (2, ["rule.beta1 is 1.0", "[0, 1)"]),
     SINUSOID + "rule.steps=-1": (2, ["rule.steps is -1", "0 or more"]),
     SINUSOID + "rule.batch=0": (2, ["rule.batch is 0"]),
-    SINUSOID + "'rule.only=[\"tail\"]'": (2, ["leave nothing that moves", "head.weight"]),
+    SINUSOID + "'rule.only=[\"tail\"]'": (2, ["selects 'tail'", "body.0, body.2, head"]),
     "train sinusoid --steps 0": (2, ["steps is 0", "at least 1"]),
     "train sinusoid --steps -3": (2, ["steps is -3", "at least 1"]),
     "train sinusoid --seed -1": (2, ["seed is -1", "between 0"]),

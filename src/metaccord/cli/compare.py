@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metaccord.cli.evaluate import scored
 from metaccord.cli.interrupt import listening
-from metaccord.cli.options import Folder, Number, Settings, Switch
+from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch
 from metaccord.cli.progress import shown
 from metaccord.cli.threads import set_threads
 from metaccord.defaults import default
@@ -29,13 +29,18 @@ from metaccord.serial import to_tree
 from metaccord.statistics import Interval, over_seeds, over_tasks
 from metaccord.stored import done, stored
 
+METHODS = "maml,maml+agreement"
 Results = dict[str, list[Scores]]
 
 
 def compare(
     what: Annotated[tuple[str, ...], tyro.conf.arg(metavar="TASKS|RUN ..."), tyro.conf.Positional],
     *,
-    methods: str = "maml,maml+agreement",
+    methods: str = METHODS,
+    grid: Switch = False,
+    bases: Name = None,
+    with_: Interactions = None,
+    fraction: Name = None,
     seeds: int = 3,
     steps: Number = None,
     out: Folder = None,
@@ -47,14 +52,19 @@ def compare(
     """Train methods on the same draws over several seeds, or compare finished runs.
 
     Every method meets the same training episodes for a seed, and all meet the same test
-    episodes. Finished and interrupted runs in --out are taken up again.
+    episodes. Finished and interrupted runs in --out are taken up again. With --grid: every set of
+    interactions over every base, and what each does alone and two do together.
 
     Args:
         what: A family of tasks, or two or more folders of runs.
         methods: Methods with their interactions, for example maml,reptile,reptile+agreement.
+        grid: Train every set of interactions over every base, and estimate effects.
+        bases: Base methods of the grid, for example maml,anil (default: maml).
+        with_: Interactions of the grid (default: all that have a meaning over all bases).
+        fraction: half: a balanced half of the grid; says which effects it cannot tell apart.
         seeds: Number of seeds, from 0.
         steps: Meta-steps of each run.
-        out: Folder for the runs (default: runs/compare-TASKS).
+        out: Folder for the runs (default: runs/compare-TASKS, with --grid runs/grid-TASKS).
         protocol: transductive, inductive or frozen.
         tasks: Number of test tasks.
         json: Print one JSON object.
@@ -63,11 +73,20 @@ def compare(
     how = Protocol(statistics=protocol, tasks=tasks)  # type: ignore[arg-type]
     if not what:
         raise UsageError("compare needs a family of tasks, such as sinusoid, or folders of runs")
+    settings = [*([f"steps={steps}"] if steps is not None else []), *set]
+    if not grid and (bases or with_ or fraction):
+        raise UsageError("--bases, --with and --fraction belong to a grid: add --grid")
+    if grid:
+        from metaccord.cli.grid import crossed, designed  # it stands above this module
+
+        if len(what) > 1 or methods != METHODS:
+            raise UsageError("--grid takes one family of tasks, and --bases instead of --methods")
+        design = designed(what[0], bases, with_, fraction, settings)
+        return crossed(what[0], design, seeds, settings, out, how, json)
     if len(what) > 1 or (Path(what[0]) / "run.json").exists():
         _refuse_other_tasks([Path(name) for name in what])
         results, code = {name: [scored(Path(name), how)[0]] for name in what}, 0
     else:
-        settings = [*([f"steps={steps}"] if steps is not None else []), *set]
         folder = out or Path("runs") / f"compare-{what[0]}"
         results, code = trained(what[0], methods.split(","), seeds, settings, folder, how, json)
     if code:
@@ -90,18 +109,23 @@ def trained(
 ) -> tuple[Results, int]:
     """Train every method with every seed, and measure all on the same test episodes.
 
+    Settings of an interaction go to the methods that have it.
+
     Returns:
         The scores by method, one per seed, and the exit code if a signal came.
     """
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}: it must be at least 1")
     planned: dict[str, Experiment] = {}
+    present = {word for label in methods for word in label.split("+")[1:]}
     for label in methods:  # all are checked before the first one is trained
         base, *interactions = label.split("+")
         mine = default(family, base, interactions)
         first = next(iter(planned.values()), mine).tasks
         tasks = replace(first, train_shots=mine.tasks.train_shots)
-        planned[label] = replace(mine, tasks=tasks).changed(settings)
+        others = present - {*interactions}
+        meant = [setting for setting in settings if setting.split(".")[0] not in others]
+        planned[label] = replace(mine, tasks=tasks).changed(meant)
     results: Results = {label: [] for label in planned}
     with listening() as interrupt:
         for label, experiment in planned.items():
@@ -151,12 +175,19 @@ def paired(ours: list[Scores], base: list[Scores]) -> Interval:
     return over_seeds([float(gap.mean()) for gap in gaps])
 
 
+def over(scores: list[Scores]) -> Interval:
+    """Return the accuracy, or loss, with its interval: over seeds if there are several."""
+    if len(scores) == 1:
+        return over_tasks(_values(scores[0]).tolist())
+    return over_seeds([float(_values(one).mean()) for one in scores])
+
+
 def summary(results: Results) -> dict[str, object]:
     """Return all results and paired differences to the first method as one JSON object."""
     base = next(iter(results))
     return {
         label: {
-            "mean": _over(scores)._asdict(),
+            "mean": over(scores)._asdict(),
             "minus_first": paired(scores, results[base])._asdict() if label != base else None,
             "runs": [one.json() for one in scores],
         }
@@ -164,30 +195,33 @@ def summary(results: Results) -> dict[str, object]:
     }
 
 
-def show(results: Results, protocol: str) -> None:
-    """Print the table; a star marks a difference whose interval leaves out 0."""
+def show(results: Results, protocol: str, bare: dict[str, str] | None = None) -> None:
+    """Print the table; a star marks a difference whose interval leaves out 0.
+
+    Args:
+        results: Scores by method.
+        protocol: How they were measured.
+        bare: For each method the one to take its difference to; None: the first.
+    """
     base = next(iter(results))
+    against = dict.fromkeys(results, base) if bare is None else bare
     several = len(results[base]) > 1
     classifies = results[base][0].accuracies is not None
     unit = "accuracy %" if classifies else "loss"
     table = Table(title=f"{unit}, 95 % intervals over {'seeds' if several else 'tasks'}")
-    for column in ("method", unit, f"minus {base} (paired)"):
+    named = base if bare is None else "the bare base"
+    for column in ("method", unit, f"minus {named} (paired)"):
         table.add_column(column)
     factor = 100 if classifies else 1
     for label, scores in results.items():
-        gap = paired(scores, results[base]) if label != base else None
+        other = against.get(label, label)
+        gap = paired(scores, results[other]) if label != other else None
         clear = gap is not None and abs(gap.mean) > gap.half
-        cells = [_cell(_over(scores), factor), "" if gap is None else _cell(gap, factor)]
+        cells = [_cell(over(scores), factor), "" if gap is None else _cell(gap, factor)]
         table.add_row(label, cells[0], cells[1] + (" *" if clear else ""))
     console = Console()
     console.print(table)
     console.print(f"protocol: {protocol}; * the interval leaves out 0", highlight=False)
-
-
-def _over(scores: list[Scores]) -> Interval:
-    if len(scores) == 1:
-        return over_tasks(_values(scores[0]).tolist())
-    return over_seeds([float(_values(one).mean()) for one in scores])
 
 
 def _values(scores: Scores) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from tyro.extras import SubcommandApp
 
+from metaccord.cli.analyse import analyse
 from metaccord.cli.cite import cite
 from metaccord.cli.compare import compare
 from metaccord.cli.data import data
@@ -19,7 +20,7 @@ from metaccord.cli.plot import plot
 from metaccord.cli.train import train
 from metaccord.errors import MetaccordError, ResourceError
 
-VERBS = (train, evaluate, compare, plot, data, cite, demo)
+VERBS = (train, evaluate, compare, analyse, plot, data, cite, demo)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

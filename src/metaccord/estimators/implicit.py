@@ -46,7 +46,8 @@ class Implicit(Estimator):
 
     Notes recorded:
         ``residual`` [T], relative to the right side; ``negative_curvature`` [T], 1 where a
-        search direction met it and the row was frozen.
+        search direction met it and the row was frozen (at the gradient of the query loss, if it
+        was the first one).
     Reference:
         Rajeswaran, Finn, Kakade, Levine, Meta-Learning with Implicit Gradients, NeurIPS 2019,
         arXiv 1909.04630, Eq. (6). Official code: aravindr93/imaml_dev, 6a2a669.
@@ -79,6 +80,12 @@ class Implicit(Estimator):
             raise UsageError(
                 f"implicit gradients need a pull towards the initialisation, which the inner rule "
                 f"{type(rule).__name__} has not: use rules.Proximal, or methods.imaml()"
+            )
+
+        if rule.batch is not None:
+            raise UsageError(
+                f"rule.batch is {rule.batch}: implicit gradients hold at the solution of the whole "
+                "support set; use rule.batch=none"
             )
 
     def piece(
@@ -153,11 +160,13 @@ def solve(matrix: Callable[[Stacked], Stacked], right: Stacked, iterations: int)
     square = tree.dot(rest, rest)  # [T]
     size, negative = square, torch.zeros_like(square)
     floor = size * torch.finfo(size.dtype).eps ** 2
-    for _ in range(iterations):
+    for number in range(iterations):
         image = matrix(way)
         bend = tree.dot(way, image)
         going = (square > floor) & (negative == 0)
         negative = torch.where(going & (bend <= 0), 1.0, negative)
+        if number == 0:
+            x = tree.scale(right, negative)
         going = going & (bend > 0)
         length = torch.where(going, square / torch.where(going, bend, 1.0), 0.0)
         x = {

@@ -28,7 +28,8 @@ class MultiStep(MAML):
               v_k = \max(1/K - e/(KE), 0.03/K) \; (k < K-1), \quad
               v_{K-1} = \min(1/K + e(K-1)/(KE), 1 - (K-1) 0.03/K)
 
-    At first all steps count alike; after ``horizon`` meta-steps only the last one does.
+    At first all steps count alike; from the first epoch that begins after ``horizon`` meta-steps
+    only the last one does.
 
     Args:
         horizon: Meta-steps of the schedule, E times ``epoch``.

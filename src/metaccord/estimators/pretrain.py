@@ -19,6 +19,7 @@ from metaccord.types import Adaptation, Batch, Episode, MetaState, Params, Stack
 if TYPE_CHECKING:
     from metaccord.method import Method
     from metaccord.objective import Objective
+    from metaccord.rules.base import InnerRule
 
 _NONE = "pre-training has no inner loop in which tasks could influence each other"
 
@@ -57,6 +58,15 @@ class Pretrain(Estimator):
     def __post_init__(self) -> None:
         if self.classes < 0:
             raise UsageError(f"estimator.classes is {self.classes}: it must be 0 or more")
+
+    def suits(self, rule: InnerRule) -> None:
+        """Refuse rules with something to learn or to keep: nothing is adapted in training."""
+        if rule.learns or rule.batch is not None or getattr(rule, "persist", False):
+            raise UsageError(
+                f"pre-training has no inner loop in training, so {type(rule).__name__} could not "
+                "learn rates, keep moments or cut mini-batches there: use rules.SGD with "
+                "rule.batch=none"
+            )
 
     def init(self, method: Method, objective: Objective, seed: int) -> tuple[Params, Params]:
         """Return the large last layer, drawn as PyTorch draws one."""

@@ -1,6 +1,6 @@
 """MGAug's estimator: meta-gradients of pruned copies beside those of the whole network.
 
-Legend: T tasks, S copies, n output channels of a weight.
+Legend: T tasks, S copies.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from metaccord import keys, tree
 from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError, unknown
 from metaccord.estimators.maml import MAML
+from metaccord.estimators.masks import by_chance, by_score, by_width, channels, inside
 from metaccord.objective import Objective
-from metaccord.rules.base import selects
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params, Stacked
 from metaccord.unroll import dropout_key, query_losses, unroll
 
@@ -39,12 +39,13 @@ class MGAug(MAML):
               \theta_i^{(s)} = \mathrm{adapt}(D_s \theta, S_i)
 
     Inner gradients are masked as well, so what is pruned stays 0 and gets nothing from the copy.
-    Weights with two axes or more outside the head are pruned: ``"parameter"`` drops each entry
-    with probability ``ratio``; ``"width"`` drops whole output channels (entries along the first
-    axis) with what belongs to them, see :func:`channels`; ``"catfish"`` drops the entries with
-    the largest :math:`|\theta \, \partial L_S / \partial \theta|` at :math:`\theta`, tensor by
-    tensor, on the first inner step's examples. The last two drop the whole number nearest to
-    ``ratio`` times the size, and always keep one. At meta-test nothing is pruned.
+    Weights with two axes or more outside the head are pruned. ``"parameter"`` drops each entry
+    with probability ``ratio``. ``"width"`` drops whole output channels (entries along the first
+    axis) with their bias, scale and shift; see :func:`metaccord.estimators.masks.channels`.
+    ``"catfish"`` drops the entries with the largest :math:`|\theta \, \partial L_S / \partial
+    \theta|` at :math:`\theta`, tensor by tensor, on the first inner step's examples. The last two
+    drop the whole number nearest to ``ratio`` times the size, and always keep one. At meta-test
+    nothing is pruned.
 
     Args:
         copies: S; catfish has one, since its mask is not random.
@@ -94,12 +95,12 @@ class MGAug(MAML):
 
     def init(self, method: Method, objective: Objective, seed: int) -> tuple[Params, Params]:
         """Ask for the head and for something to prune."""
-        if not any(selects(name, (self.head,), {}) for name in objective.trainable()):
+        if not any(inside(name, self.head) for name in objective.trainable()):
             raise UsageError(
                 f"estimator.head is {self.head!r}, but the model has no such part: name the layer "
                 "that is never pruned"
             )
-        if not channels(objective, self.head):
+        if not channels(objective.model, self.head):
             raise UsageError(
                 "MGAug prunes weights with two axes or more outside the head, and the model has "
                 "none: use maml()"
@@ -131,7 +132,7 @@ class MGAug(MAML):
 
         if self.maxup and self.copies > 1:
             masks = [_worst(masks, [losses(stack, m, create_graph=False) for m in masks])]
-        noted = []
+        noted: list[Tensor] = []
         for mask in masks:
 
             def total(stack: Stacked, mask: Stacked = mask) -> tuple[Tensor, Tensor]:
@@ -154,93 +155,19 @@ class MGAug(MAML):
             model: The model's tensors without prefix, ``[T, ...]``.
             episodes: Data of T tasks, arranged by the rule, with keys ``extra["order"]``.
         """
-        groups = channels(objective, self.head)
+        groups = channels(objective.model, self.head)
         if self.kind == "catfish":
-            return [self._by_score(method, objective, model, episodes, groups)]
+            scores = _scores(method, objective, model, episodes, list(groups))
+            return [by_score(scores, self.ratio)]
         if "order" not in episodes.extra:
             raise UsageError(
                 "MGAug draws its masks from the tasks' keys, but episodes.extra has no 'order': "
                 "give int64 keys [T], other ones in each meta-step"
             )
+        draw = by_width if self.kind == "width" else by_chance
         stream = keys.mix(episodes.extra["order"], _STREAM)  # [T]
-        draw = self._by_width if self.kind == "width" else self._by_chance
-        return [draw(keys.mix(stream, s), objective, model, groups) for s in range(self.copies)]
-
-    def _by_chance(
-        self, key: Tensor, objective: Objective, model: Stacked, groups: dict[str, list[str]]
-    ) -> Stacked:
-        """Drop each entry with the same probability."""
-
-        def one(key: Tensor) -> Params:
-            found = {}
-            for number, name in enumerate(groups):
-                chance = keys.uniform(keys.mix(key, number), tuple(model[name].shape[1:]))
-                found[name] = (chance >= self.ratio).to(model[name].dtype)
-            return found
-
-        return cast(Stacked, objective.plan.over_tasks(one)(key))
-
-    def _by_width(
-        self, key: Tensor, objective: Objective, model: Stacked, groups: dict[str, list[str]]
-    ) -> Stacked:
-        """Drop whole channels, a fixed number of each weight."""
-        del objective
-        found = {}
-        for number, (name, members) in enumerate(groups.items()):
-            count = model[name].shape[1]
-            places = keys.permutation(keys.mix(key, number), count)  # [T, n]
-            kept = (places >= self._dropped(count)).to(model[name].dtype)
-            for member in members:
-                whole = model[member]
-                found[member] = kept.reshape(*kept.shape, *[1] * (whole.dim() - 2)).expand_as(whole)
-        return found
-
-    def _by_score(
-        self,
-        method: Method,
-        objective: Objective,
-        model: Stacked,
-        episodes: Episode,
-        groups: dict[str, list[str]],
-    ) -> Stacked:
-        """Drop the entries with the largest scores, a fixed number of each weight."""
-        batch, key = method.rule.part(episodes.support, 0), dropout_key(objective, episodes, 0)
-
-        def total(at: Stacked) -> tuple[Tensor, tuple[()]]:
-            return objective.losses({**model, **at}, batch, key).sum(), ()
-
-        grads, _ = objective.plan.rows(total, {k: model[k] for k in groups}, create_graph=False)
-        found = {}
-        for name, grad in grads.items():
-            score = (model[name] * grad).detach().abs().flatten(1)  # [T, entries]
-            places = score.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-            kept = places >= self._dropped(score.shape[1])
-            found[name] = kept.to(grad.dtype).reshape(grad.shape)
-        return found
-
-    def _dropped(self, count: int) -> int:
-        """Return how many of ``count`` are dropped."""
-        return min(round(self.ratio * count), count - 1)
-
-
-def channels(objective: Objective, head: str) -> dict[str, list[str]]:
-    """Return the weights to prune, each with the tensors that belong to its output channels.
-
-    These are the weight itself and, of the vectors of its width that stand behind it in the
-    model, before the next weight and below the parent of its module, all: bias, scale and shift.
-    With them a channel is 0 for every input. Frozen tensors are left out.
-    """
-    groups: dict[str, list[str]] = {}
-    owner, width = "", 0
-    for name, tensor in objective.model.named_parameters():
-        if tensor.dim() >= 2:
-            owner, width, groups[name] = name, len(tensor), []
-        module = owner.rpartition(".")[0]
-        parent = module[: module.rfind(".") + 1]  # with its dot; "" is the whole model
-        if owner and name.startswith(parent) and len(tensor) == width and tensor.requires_grad:
-            if name == owner or tensor.dim() == 1:
-                groups[owner].append(name)
-    return {k: v for k, v in groups.items() if k in v and not selects(k, (head,), {})}
+        found = [keys.mix(stream, copy) for copy in range(self.copies)]
+        return [draw(objective.plan, key, model, groups, self.ratio) for key in found]
 
 
 class _Pruned:
@@ -261,3 +188,16 @@ def _worst(masks: list[Stacked], losses: list[Tensor]) -> Stacked:
     chosen = torch.stack(losses, dim=1).argmax(dim=1)  # [T]
     rows = torch.arange(len(chosen), device=chosen.device)
     return {k: torch.stack([m[k] for m in masks], dim=1)[rows, chosen] for k in masks[0]}
+
+
+def _scores(
+    method: Method, objective: Objective, model: Stacked, episodes: Episode, names: list[str]
+) -> Stacked:
+    """Return how much the support loss depends on each entry, to first order: ``[T, ...]``."""
+    batch, key = method.rule.part(episodes.support, 0), dropout_key(objective, episodes, 0)
+
+    def total(at: Stacked) -> tuple[Tensor, tuple[()]]:
+        return objective.losses({**model, **at}, batch, key).sum(), ()
+
+    grads, _ = objective.plan.rows(total, {k: model[k] for k in names}, create_graph=False)
+    return {k: (model[k] * grad).detach().abs() for k, grad in grads.items()}

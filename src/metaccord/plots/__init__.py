@@ -3,6 +3,7 @@
 from metaccord.plots.agreement import cosines, task_cosines, weights
 from metaccord.plots.curves import error_by_step, training
 from metaccord.plots.episode import episode
+from metaccord.plots.factorial import factorial
 from metaccord.plots.sine import adaptation
 from metaccord.plots.style import save
 
@@ -11,6 +12,7 @@ __all__ = [
     "cosines",
     "episode",
     "error_by_step",
+    "factorial",
     "save",
     "task_cosines",
     "training",

@@ -37,14 +37,16 @@ KNOWN = {
     "fomaml": "#9A6A00",
     "fomaml+agreement": "#2F8FC4",
     "before training": "#6B6B6B",
-}
+    "anil": "#6A5ACD", "boil": "#7A3B1E", "meta_sgd": "#4B6E00", "maml_pp": "#B5306E",
+    "imaml": "#00798C", "finetune": "#3D4F6B",
+}  # fmt: skip
 MARKERS = "os^Dvph*"
 _WORDS = {
-    "agreement": "Gradient Agreement",
-    "reptile": "Reptile",
-    "maml": "MAML",
-    "fomaml": "first-order MAML",
-}
+    "reptile": "Reptile", "maml": "MAML", "fomaml": "first-order MAML", "anil": "ANIL",
+    "boil": "BOIL", "meta_sgd": "Meta-SGD", "maml_pp": "MAML++", "imaml": "iMAML",
+    "finetune": "fine-tuning", "agreement": "Gradient Agreement", "sharing": "Gradient Sharing",
+    "cooperative": "CML", "coherent": "coherence",
+}  # fmt: skip
 _RC: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": 10,

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch.utils import _pytree as pytree
@@ -46,11 +47,15 @@ class InnerRule(ABC):
         clip_norm: Largest Euclidean norm of one task's inner gradient, or None.
         clip_value: Largest absolute entry of an inner gradient, or None.
 
+    Attributes:
+        learns: Whether it brings learned tensors.
+
     Raises:
         UsageError: for a negative number of steps, a step size or limit that is not finite and
             positive, or an empty batch.
     """
 
+    learns: ClassVar[bool] = False
     steps: int
     lr: float
     only: tuple[str, ...] = ()

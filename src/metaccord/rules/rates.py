@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
+from metaccord.errors import UsageError
 from metaccord.rules.base import InnerRule
 from metaccord.tree import under
 from metaccord.types import Params, Stacked
@@ -29,6 +31,8 @@ class MetaSGD(InnerRule):
         The paper takes one inner step; several share the same rates here. Its starting rate is
         one value for all coordinates, as ours.
     """
+
+    learns: ClassVar[bool] = True
 
     def init(self, params: Params) -> tuple[Params, Params]:
         """Return one rate per number that moves."""
@@ -63,6 +67,8 @@ class PerStep(InnerRule):
         The official code keeps a rate for step K + 1, which is never used; here there are K.
     """
 
+    learns: ClassVar[bool] = True
+
     def init(self, params: Params) -> tuple[Params, Params]:
         """Return K rates per tensor that moves."""
         rates = {k: v.new_full((self.steps,), self.lr) for k, v in params.items()}
@@ -73,6 +79,11 @@ class PerStep(InnerRule):
     ) -> tuple[Stacked, Stacked]:
         """Return ``params - rate[step] * grads``."""
         moved = {}
+        if not learned:
+            raise UsageError(
+                "it was trained with rule.steps=0 and so has no rate for a step: train it with at "
+                "least one inner step"
+            )
         for name, value in params.items():
             rates = learned[f"rate.{name}"]  # [T, K]
             rate = rates[:, min(step, rates.shape[1] - 1)]  # [T]
