@@ -144,7 +144,18 @@ def pages() -> dict[str, str]:
     for name, wrap in WRAPPERS.items():
         one = wrap(maml()).interactions[-1]
         found[name] = page(name, wrap, [("Interaction", type(one))], one.reference)
+    found["README"] = index()
     return found
+
+
+def index() -> str:
+    """Return the list of all pages."""
+    lines = ["# Methods", "", "| | |", "|---|---|"]
+    for name, preset in (BASES | WRAPPERS).items():
+        first = sections(preset)[""].splitlines()[0]
+        lines.append(f"| [{name}]({name}.md) | {first} |")
+    told = "Written by `python docs/method_pages.py` from docstrings, citations and records."
+    return "\n".join([*lines, "", told, ""])
 
 
 def main() -> None:

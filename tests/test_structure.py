@@ -42,7 +42,7 @@ UPWARD = {
     ("method", "estimators"): "a method is made of an estimator; the other way is for types only",
 }
 BRANCHES = ("rules", "interactions", "estimators")
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {"methods": "a catalogue: one short preset after the other"}
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_ARGUMENTS = {
     "train.train": "the one door to a training; all but three are keywords with defaults",

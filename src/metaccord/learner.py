@@ -16,7 +16,7 @@ from metaccord import checkpoint, tree
 from metaccord.checkpoint import Checkpoint
 from metaccord.errors import CheckpointError, DataError, UsageError
 from metaccord.evaluate import isolated, predict
-from metaccord.method import Method
+from metaccord.method import Method, initialise
 from metaccord.normalise import BatchStatistics
 from metaccord.objective import Objective
 from metaccord.protocol import Statistics
@@ -191,4 +191,26 @@ def load(
         raise CheckpointError(f"{path} was trained with another model: names or shapes differ")
     found = checkpoint.read(RunDirectory.read(Path(path)).checkpoints)
     state, _ = unpacked(found, objective.place())
-    return Learner(method or from_tree(config["method"]), objective, state)
+    method = method or from_tree(config["method"])
+    _refuse_other_method(path, method, objective, state)
+    return Learner(method, objective, state)
+
+
+def _refuse_other_method(
+    path: str | Path, method: Method, objective: Objective, state: MetaState
+) -> None:
+    """Raise CheckpointError if the tensors are not those that the method keeps."""
+    expected = _for_use(method, initialise(method, objective))
+    for kept, needed in (
+        (state.params, expected.params),
+        (state.running, expected.running),
+    ):
+        for name in sorted(kept.keys() | needed.keys()):
+            found = list(kept[name].shape) if name in kept else "nothing"
+            wanted = list(needed[name].shape) if name in needed else "nothing"
+            if found != wanted:
+                raise CheckpointError(
+                    f"{path} holds {found} for {name!r}, but {method.label} with "
+                    f"{method.rule.steps} inner steps keeps {wanted}: load it with the method it "
+                    "was trained with"
+                )

@@ -97,8 +97,8 @@ class MGAug(MAML):
         """Ask for the head and for something to prune."""
         if not any(inside(name, self.head) for name in objective.trainable()):
             raise UsageError(
-                f"estimator.head is {self.head!r}, but the model has no such part: name the layer "
-                "that is never pruned"
+                f"estimator.head selects {self.head!r}, but the model has no such part: name the "
+                "layer that is never pruned"
             )
         if not channels(objective.model, self.head):
             raise UsageError(
