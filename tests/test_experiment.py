@@ -24,7 +24,7 @@ REFUSED = {  # interactions without meaning over a base
     "warp": {"sharing", "coherent"},
     "finetune": set(WRAPPERS),
 }
-HEADED = {"anil": "head", "boil": "head", "warp": "warp", "mgaug": "head"}  # what they select in a model
+HEADED = {"anil": "head", "boil": "head", "warp": "warp", "mgaug": "head"}  # selected
 COMBINED = [
     (base, list(names))
     for base in BASES

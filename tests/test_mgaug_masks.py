@@ -110,6 +110,7 @@ class Named(nn.Module):
         super().__init__()
         self.before = nn.LayerNorm(3)
         self.one = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3), nn.Linear(3, 3))
+        self.after = nn.LayerNorm(3)
         self.two = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
         self.two[0].weight.requires_grad_(False)
         self.scale = nn.Parameter(torch.ones(3))

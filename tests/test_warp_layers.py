@@ -59,13 +59,27 @@ def test_the_inner_loop_leaves_them_alone_and_the_outer_loop_does_not(name: str)
     assert all(grad.any() for grad in step.grads.values())
 
 
-def test_the_models_have_one_layer_after_each_block() -> None:
+def test_each_block_is_followed_by_its_layer() -> None:
+    """Also away from the identity, where the order is seen."""
     sizes = {k: tuple(v.shape) for k, v in built("MLP").named_parameters() if warps("MLP", k)}
     assert sizes == {"warp.0.weight": (4, 4), "warp.0.bias": (4,),
                      "warp.1.weight": (3, 3), "warp.1.bias": (3,)}  # fmt: skip
     names = [k for k, _ in built("Conv4").named_parameters() if warps("Conv4", k)]
     assert names == [f"warp.{i}.{leaf}" for i in range(4) for leaf in ("weight", "bias")]
     assert MLP(3, (), warp=True)(torch.ones(1, 3)).shape == (1, 1)
+    for name in ("MLP", "Conv4"):
+        goal, found = problem(name)
+        goal.model.load_state_dict(tree.scope(started(method_of(name), goal).params, "model"))
+        parts, x = dict(goal.model.named_modules()), found.query.inputs[0]
+        blocks = [(f"body.{i}",) for i in range(4)]
+        if name == "MLP":
+            blocks = [("body.0", "body.1"), ("body.2", "body.3")]
+        y = x
+        for i, block in enumerate(blocks):
+            for part in (*block, f"warp.{i}"):
+                y = parts[part](y)
+        y = parts["head"](y if name == "MLP" else y.mean((2, 3)))
+        assert relative_error(goal.model(x), y) <= 1e-14
 
 
 # How, never what.

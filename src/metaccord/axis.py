@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from metaccord.errors import UsageError
+from metaccord.ranks import Ranks, total
 from metaccord.types import Stacked
 
 
@@ -20,6 +21,14 @@ class TaskAxis:
             nobody gets the rows of others.
         closed: Tasks may not meet at all; set on the pieces of a meta-step whose graphs are
             released, so that an interaction that wrongly claims independence is caught.
+        ranks: The processes that the tasks are spread over evenly, rank r having the r-th part;
+            None: all are here.
+
+    Attributes:
+        local: Number of tasks T of this process.
+
+    Raises:
+        UsageError: for no tasks, or a number that the processes do not divide.
 
     Example:
         >>> import torch
@@ -31,10 +40,23 @@ class TaskAxis:
     count: int
     isolated: bool = False
     closed: bool = False
+    ranks: Ranks | None = None
 
     def __post_init__(self) -> None:
         if self.count < 1:
             raise UsageError(f"TaskAxis.count is {self.count}: it must be at least 1")
+        world = 1 if self.ranks is None else self.ranks.count
+        if self.count % world:
+            low, high = self.count // world * world, -(-self.count // world) * world
+            raise UsageError(
+                f"{self.count} tasks cannot be spread evenly over {world} processes: use "
+                f"{high if low == 0 else f'{low} or {high}'} tasks"
+            )
+
+    @property
+    def local(self) -> int:
+        """Number of tasks of this process."""
+        return self.count if self.ranks is None else self.count // self.ranks.count
 
     @property
     def size(self) -> int:
@@ -42,23 +64,23 @@ class TaskAxis:
         return 1 if self.isolated else self.count
 
     def piece(self, count: int) -> TaskAxis:
-        """Return the closed axis of ``count`` of these tasks."""
-        return replace(self, count=count, closed=True)
+        """Return the closed axis of ``count`` tasks of this process."""
+        return replace(self, count=count, closed=True, ranks=None)
 
     def sum(self, x: Tensor) -> Tensor:
         """Return ``[T, ...]`` whose rows all hold the sum over tasks; isolated: ``x``."""
         self._refuse_closed()
-        return x if self.isolated else x.sum(0, keepdim=True).expand_as(x)
+        return x if self.isolated else self._total(x).expand_as(x)
 
     def mean(self, rows: Stacked) -> Stacked:
         """Return the mean over tasks in every row; isolated: the rows themselves."""
         self._refuse_closed()
         if self.isolated:
             return rows
-        return {k: (v.sum(0, keepdim=True) / self.count).expand_as(v) for k, v in rows.items()}
+        return {k: (self._total(v) / self.count).expand_as(v) for k, v in rows.items()}
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Return the rows of all tasks: ``[T, ...] -> [N, ...]``, on one process the rows.
+        """Return the rows of all tasks: ``[T, ...] -> [N, ...]``, from elsewhere without graph.
 
         An isolated task has no others, so who asks must first see whether the axis is isolated
         and then leave each task's own row as it is.
@@ -72,7 +94,12 @@ class TaskAxis:
                 "an interaction asked for the rows of other tasks on an isolated axis, where every "
                 "task is alone: return each task's own row if axis.isolated"
             )
-        return rows
+        return rows if self.ranks is None else self.ranks.gather(rows.detach())
+
+    def mine(self, rows: Tensor) -> Tensor:
+        """Return this process's part of the rows of all tasks: ``[N, ...] -> [T, ...]``."""
+        start = 0 if self.ranks is None else self.ranks.rank * self.local
+        return rows[start : start + self.local]
 
     def gram(self, flat: Tensor) -> Tensor:
         """Return the inner products of all pairs of tasks: ``[T, P] -> [N, N]``.
@@ -82,6 +109,10 @@ class TaskAxis:
         """
         every = self.gather(flat)
         return every @ every.T
+
+    def _total(self, x: Tensor) -> Tensor:
+        here = x.sum(0, keepdim=True)
+        return here if self.ranks is None else total(here, self.ranks)
 
     def _refuse_closed(self) -> None:
         if self.closed:

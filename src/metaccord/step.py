@@ -25,7 +25,7 @@ def meta_gradient(
         method: Rule, estimator and interactions.
         objective: Model, criterion and plan.
         state: Learned and running tensors; not changed.
-        episodes: Data of T tasks, ``[T, n, ...]``.
+        episodes: Data of the T tasks of this process, ``[T, n, ...]``.
         axis: The tasks that meet; None: all of these.
 
     Returns:
@@ -48,10 +48,10 @@ def meta_gradient(
     """
     counts = tree.common_length(episodes)
     axis = axis or TaskAxis(max(counts))
-    if counts != {axis.count}:
+    if counts != {axis.local}:
         raise UsageError(
             f"episodes hold {sorted(counts)} tasks in their tensors but TaskAxis.count is "
-            f"{axis.count}: every tensor needs the task axis first, and one length"
+            f"{axis.local}: every tensor needs the task axis first, and one length"
         )
     episodes = method.rule.arranged(episodes)
     return traced(method.at(state.step), settled(objective), state, episodes, axis)
@@ -62,7 +62,7 @@ def traced(
 ) -> MetaStep:
     """Return the same from arguments that were checked: the part that compiles."""
     rows, run = method.estimator.task_gradients(method, objective, state, episodes, axis)
-    own = owns(tree.expand(state.params, axis.count), state.running)
+    own = owns(tree.expand(state.params, axis.local), state.running)
     rows, notes = method.interaction.reconcile(own, rows, run, axis)  # place 4
     seen, more = method.interaction.observe(own, run, axis)
     running = {

@@ -30,7 +30,7 @@ class Warp(MAML):
 
     The states :math:`\theta_k` of the inner loop are constants, so nothing flows back through
     the path. What moves has MAML's row, with :math:`\phi` constant. All that the inner rule leaves
-    alone (``rule.never``) is :math:`\phi`.
+    alone (``rule.never``) is :math:`\phi`. Penalties of interactions reach what moves alone.
 
     Args:
         lookahead_first_order: Take the point after the step as a constant, too.
@@ -62,6 +62,11 @@ class Warp(MAML):
             raise UsageError(
                 "WarpGrad needs layers that the inner loop leaves alone and at least one inner "
                 "step: set rule.never, or use methods.warp()"
+            )
+        if rule.carries:
+            raise UsageError(
+                f"WarpGrad takes one step from each state alone, but {type(rule).__name__} carries "
+                "tensors from step to step: use rules.SGD, or methods.warp()"
             )
 
     def piece(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from metaccord.types import Adaptation, Notes, Own, Params, Stacked
 
 _NOT_NUMBERS = {"pref_vector", "leak", "f", "projector"}  # per task, or objects
 _SALT = 0x64726177  # tells an aggregator's draws from other uses of the tasks' keys
+_SEEDING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ class Aggregate(Interaction):
         self._check(found, axis.count if weighs else matrix.shape[1])
         found = found.detach().to(matrix.dtype)
         if weighs:
-            weights = found[order.argsort()]
+            weights = axis.mine(found[order.argsort()])
             return scale(rows, axis.size * weights), {"weights": weights}
         return rows | under(_expanded(found, model), "model"), {}
 
@@ -209,9 +211,9 @@ def _expanded(vector: Tensor, like: Stacked) -> Stacked:
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators inside and put them back afterwards."""
+    """Seed the global generators inside and put them back afterwards; one thread at a time."""
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with _SEEDING, torch.random.fork_rng(devices):
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
             torch.cuda.default_generators[device.index].manual_seed(seed)

@@ -68,7 +68,7 @@ class PCGrad(Interaction):
         if axis.isolated:
             return rows, {"conflicts": given.new_zeros(())}
         gram = axis.gram(given)
-        weights = projections(gram, meetings(task_keys(run, axis)))
+        weights = axis.mine(projections(gram, meetings(task_keys(run, axis))))  # [T, N]
         pairs = max(axis.count * (axis.count - 1), 1)
         found = {k: _combined(weights, axis.gather(v)) for k, v in rows.items()}
         return found, {"conflicts": (gram < 0).to(gram.dtype).sum() / pairs}
@@ -79,7 +79,7 @@ def task_keys(run: Adaptation, axis: TaskAxis) -> Tensor:
     found = run.episodes.extra.get("order")
     if found is None:
         device = next(iter(run.solution.values())).device
-        found = torch.zeros(axis.count, dtype=torch.int64, device=device)
+        found = torch.zeros(axis.local, dtype=torch.int64, device=device)
     return axis.gather(found)
 
 
@@ -111,4 +111,5 @@ def projections(gram: Tensor, order: Tensor) -> Tensor:
 
 
 def _combined(weights: Tensor, rows: Tensor) -> Tensor:
-    return (weights.to(rows.dtype) @ rows.reshape(len(rows), -1)).reshape(rows.shape)
+    found = weights.to(rows.dtype) @ rows.reshape(len(rows), -1)
+    return found.reshape(len(weights), *rows.shape[1:])

@@ -74,6 +74,11 @@ class InnerRule(ABC):
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"rule.batch is {self.batch}: use None or a number of examples >= 1")
 
+    @property
+    def carries(self) -> bool:
+        """Whether it carries tensors from step to step within a task."""
+        return type(self).begin is not InnerRule.begin
+
     def init(self, params: Params) -> tuple[Params, Params]:
         """Return learned and running tensors of the rule (none by default).
 

@@ -38,7 +38,7 @@ def check_interaction(interaction: Interaction, *, base: Method | None = None) -
     Example:
         >>> from metaccord.interactions import GradientAgreement
         >>> len(check_interaction(GradientAgreement()))
-        13
+        14
     """
     under = base or maml(steps=2, lr=0.2)
     found = Case(under.with_interaction(interaction))
@@ -51,6 +51,7 @@ def check_interaction(interaction: Interaction, *, base: Method | None = None) -
             ("finite at zero gradients", found.finite_at_zero),
             ("permuting tasks permutes rows and leaves the mean", found.equivariant),
             ("isolated tasks equal tasks alone", found.isolated),
+            ("two processes equal one", found.spread),
             ("one row per learned tensor, each with a gradient", found.learns),
         ]
     )
@@ -78,6 +79,7 @@ def check_rule(rule: InnerRule) -> list[str]:
             ("finite at zero gradients", found.finite_at_zero),
             ("permuting tasks permutes rows and leaves the mean", found.equivariant),
             ("isolated tasks equal tasks alone", found.isolated),
+            ("two processes equal one", found.spread),
             ("one row per learned tensor, each with a gradient", found.learns),
             ("meta-gradient equals finite differences", found.differentiates),
         ]

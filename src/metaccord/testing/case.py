@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from metaccord.keys import uniform
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
 from metaccord.step import meta_gradient
+from metaccord.testing.ranks import ThreadRanks, on_ranks
 from metaccord.testing.watched import alike, close, equal
 from metaccord.types import Batch, Episode, MetaState, MetaStep
 
@@ -127,6 +129,25 @@ class Case:
             for one in tree.split(self.episodes, 1)
         ]
         close(together, tree.join(alone, torch.cat))
+
+    def spread(self) -> None:
+        """Two ranks with half of the tasks each."""
+        history = self.start()._replace(running=self.step().running)
+        whole = meta_gradient(self.method, self.objective, history, self.episodes)
+
+        def half(ranks: ThreadRanks) -> MetaStep:
+            part = tree.split(self.episodes, TASKS // 2)[ranks.rank]
+            axis = TaskAxis(TASKS, ranks=ranks)
+            own = copy.deepcopy(self.objective.model)  # a module is called by one thread at a time
+            goal = replace(self.objective, model=own)
+            return meta_gradient(self.method, goal, history, part, axis)
+
+        halves = on_ranks(2, half)
+        close(tree.join([found.rows for found in halves], torch.cat), whole.rows)
+        for found in halves:
+            close(found.grads, whole.grads)
+            moving = {k: v.double() for k, v in found.running.items()}
+            close(moving, {k: v.double() for k, v in whole.running.items()})
 
     def learns(self) -> None:
         """Learned tensors have rows, and only those."""
