@@ -15,12 +15,12 @@ class Race(NamedTuple):
     """Both trainings of one seed on their way to the same value.
 
     Attributes:
-        base, ours: Meta-steps (or seconds) until the value was reached.
+        base, ours: Meta-steps until the value was reached.
         reached: Whether ours did; otherwise ``ours`` is where it ended, a lower bound.
     """
 
-    base: float
-    ours: float
+    base: int
+    ours: int
     reached: bool
 
 
@@ -33,36 +33,33 @@ def smoothed(curve: Curve, window: int = 3) -> Curve:
     return found
 
 
-def reach(curve: Curve, target: float, *, more: bool) -> tuple[int, float] | None:
-    """Return meta-step and seconds at which the value first is as good as the target.
+def reach(curve: Curve, target: float, *, more: bool) -> int | None:
+    """Return the meta-step at which the value first is as good as the target.
 
     Args:
         curve: Smoothed.
         target: The value.
         more: Whether more is better.
     """
-    for step, seconds, value in curve:
+    for step, _, value in curve:
         if value >= target if more else value <= target:
-            return step, seconds
+            return step
     return None
 
 
-def races(base: list[Curve], ours: list[Curve], *, more: bool, seconds: bool) -> list[Race]:
+def races(base: list[Curve], ours: list[Curve], *, more: bool) -> list[Race]:
     """Let each pair of trainings run to the smoothed value that the base ends with.
 
     Args:
         base, ours: One curve per seed, in the same order.
         more: Whether more is better.
-        seconds: Count seconds instead of meta-steps.
     """
     found = []
     for one, other in zip(map(smoothed, base), map(smoothed, ours), strict=True):
         target = one[-1][2]
-        start = reach(one, target, more=more)
+        start, end = (reach(curve, target, more=more) for curve in (one, other))
         assert start is not None  # its last value reaches it
-        end = reach(other, target, more=more)
-        last = other[-1]
-        found.append(Race(start[seconds], (end or last[:2])[seconds], end is not None))
+        found.append(Race(start, other[-1][0] if end is None else end, end is not None))
     return found
 
 

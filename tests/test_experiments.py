@@ -102,14 +102,12 @@ def test_acceleration_by_hand(load) -> None:
     fast = [[(10, 2.0, 2.0), (20, 4.0, 4.0), (30, 6.0, 4.0), (40, 8.0, 4.0)]]
     slow = [[(10, 1.0, 0.0), (20, 2.0, 0.0), (30, 3.0, 0.0), (40, 4.0, 0.0)]]
     assert race.smoothed(base[0])[-1] == (40, 4.0, 2.0)
-    (one,) = race.races(base, fast, more=True, seconds=False)
+    (one,) = race.races(base, fast, more=True)
     assert one == (40, 10, True)
-    (one,) = race.races(base, fast, more=True, seconds=True)
-    assert one == (4.0, 2.0, True)
-    (one,) = race.races(base, slow, more=True, seconds=False)
+    (one,) = race.races(base, slow, more=True)
     assert one == (40, 40, False)
     worse = [[(s, t, -v) for s, t, v in curve] for curve in (base[0], fast[0])]
-    assert race.races(worse[:1], worse[1:], more=False, seconds=False) == [(40, 10, True)]
+    assert race.races(worse[:1], worse[1:], more=False) == [(40, 10, True)]
     found = [race.Race(40, 10, True), race.Race(20, 10, True), race.Race(30, 30, True)]
     middle, low, high = race.acceleration(found)
     logs = over_seeds([math.log(4), math.log(2), 0.0])
