@@ -95,7 +95,7 @@ def default(family: str, base: str = "maml", interactions: list[str] | None = No
     if base == "warp" and model["class"] in ("MLP", "Conv4"):
         model["warp"] = True
     method = compose(base, interactions or [], family, tasks.labels)
-    outer = Outer()
+    outer = Outer(schedule="cosine", final=1e-5) if base == "maml_pp" else Outer()
     if reptile:
         outer = Outer(optimizer="sgd", lr=1.0, schedule="linear")
     few = 10 if family == "sinusoid" else 5

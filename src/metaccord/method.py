@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 
@@ -14,6 +16,8 @@ from metaccord.interactions.together import Together
 from metaccord.objective import Objective, reinitialised
 from metaccord.rules.base import InnerRule
 from metaccord.types import MetaState, Params
+
+log = logging.getLogger("metaccord")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,12 @@ class Method:
         """The name with its interactions, for tables: ``maml+agreement``."""
         return "+".join([self.name, *(part.name for part in self.interactions)])
 
+    @property
+    def caveats(self) -> list[str]:
+        """What must be said with every number made with it."""
+        found = [self.estimator.caveat, *(part.caveat for part in self.interactions)]
+        return [caveat for caveat in found if caveat]
+
     def at(self, step: int) -> Method:
         """Return the method as it is at meta-step ``step``; most never change."""
         found = self.estimator.at(step)
@@ -79,6 +89,17 @@ class Method:
     def with_steps(self, steps: int | None) -> Method:
         """Return the method with another number of inner steps (None: the same)."""
         return self if steps is None else replace(self, rule=replace(self.rule, steps=steps))
+
+
+@lru_cache(maxsize=64)
+def _said(caveat: str) -> None:
+    log.warning("%s: no number made with it reproduces the paper", caveat)
+
+
+def caution(method: Method) -> None:
+    """Log the method's caveats, each once in a process."""
+    for caveat in method.caveats:
+        _said(caveat)
 
 
 def initialise(method: Method, objective: Objective, *, seed: int | None = None) -> MetaState:

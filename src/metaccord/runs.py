@@ -17,7 +17,7 @@ from metaccord.errors import NumericalError
 from metaccord.evaluate import evaluate
 from metaccord.experiment import Experiment
 from metaccord.inspection import inspect
-from metaccord.method import initialise
+from metaccord.method import caution, initialise
 from metaccord.objective import Objective
 from metaccord.protocol import Protocol
 from metaccord.records import Record
@@ -56,6 +56,7 @@ def run(
         ResourceError: if the disk is full; the newest checkpoint stays.
     """
     experiment = experiment.settled()
+    caution(experiment.method)
     objective = experiment.objective()
     if not resume:
         _rehearse(experiment, objective)

@@ -8,6 +8,7 @@ from pathlib import Path
 from metaccord import fs
 from metaccord.cli.options import Number, Run, Switch
 from metaccord.evaluate import evaluate as measure
+from metaccord.method import caution
 from metaccord.protocol import Protocol, Scores
 from metaccord.stored import load_state
 
@@ -53,6 +54,7 @@ def scored(run: Path, protocol: Protocol) -> tuple[Scores, int]:
         protocol: How to measure.
     """
     experiment, state, _ = load_state(run)
+    caution(experiment.method)
     every = protocol.steps if protocol.steps is not None else experiment.method.rule.steps
     at = tuple(range(min(every, 10) + 1))
     scores = measure(

@@ -28,11 +28,13 @@ class Estimator(ABC):
         needs: What the run must keep: ``"path"``, ``"grads"``, ``"features"``.
         takes_query: Whether query losses are taken, so that penalties and learned tensors beside
             the model have a gradient.
+        caveat: What must be said with every number made with it, if anything.
         refuses: Places where interactions have no meaning with it, each with the reason.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     takes_query: ClassVar[bool] = True
+    caveat: ClassVar[str] = ""
     refuses: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def at(self, step: int) -> Self:

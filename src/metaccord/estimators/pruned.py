@@ -6,7 +6,7 @@ Legend: T tasks, S copies.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -70,6 +70,7 @@ class MGAug(MAML):
         alone: sharing, corrections and penalties act on the whole network's adaptation only.
     """
 
+    caveat: ClassVar[str] = "MGAug is a reconstruction from the paper's abstract"
     copies: int = 1
     ratio: float = 0.2
     kind: Literal["parameter", "width", "catfish"] = "parameter"

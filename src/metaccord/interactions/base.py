@@ -26,6 +26,7 @@ class Interaction:
         needs: What the run must keep for it: ``"path"``, ``"grads"``, ``"features"``.
         reference: BibTeX of the paper.
         learns: Whether it brings learned tensors, which need a query loss.
+        caveat: What must be said with every number made with it, if anything.
         discarded: Whether its learned tensors serve training alone: what is saved for use lacks
             them.
     """
@@ -33,6 +34,7 @@ class Interaction:
     name: ClassVar[str] = "none"
     needs: ClassVar[frozenset[str]] = frozenset()
     reference: ClassVar[str] = ""
+    caveat: ClassVar[str] = ""
     learns: ClassVar[bool] = False
     discarded: ClassVar[bool] = False
 

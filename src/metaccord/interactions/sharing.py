@@ -69,6 +69,7 @@ class GradientSharing(Interaction):
     name: ClassVar[str] = "sharing"
     needs: ClassVar[frozenset[str]] = frozenset({"grads"})
     learns: ClassVar[bool] = True
+    caveat: ClassVar[str] = "Gradient Sharing is a reconstruction from the paper's abstract"
     reference: ClassVar[str] = """@article{chang2023accelerating,
   title = {Accelerating Meta-Learning by Sharing Gradients},
   author = {Chang, Oscar and Lipson, Hod},
