@@ -75,6 +75,7 @@ INTERACTIONS: dict[str, Interaction] = {
     "sharing, differentiated": GradientSharing(differentiate=True),
     "coherent": Coherence(),
     "coherent, shifted": Coherence(reading="shift"),
+    "coherent, as a loss": Coherence(reading="loss", rate=0.5),
     "coherent, differentiated": Coherence(differentiate=True),
     "cooperative": CoLearner(),
     "pcgrad": PCGrad(),

@@ -73,7 +73,7 @@ _INTERACTIONS: dict[type, Fields] = {
         "outputs": MAYBE, "hidden": MAYBE,
     },
     Coherence: {
-        "rate": st.floats(0, 2), "reading": st.sampled_from(["rotate", "shift"]),
+        "rate": st.floats(0, 2), "reading": st.sampled_from(["rotate", "shift", "loss"]),
         "differentiate": st.booleans(),
     },
     PCGrad: {},

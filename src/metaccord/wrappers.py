@@ -77,7 +77,7 @@ def coherent(
     base: Method,
     *,
     rate: float = 0.1,
-    reading: Literal["rotate", "shift"] = "rotate",
+    reading: Literal["rotate", "shift", "loss"] = "rotate",
     differentiate: bool = False,
 ) -> Method:
     """Bend adapted solutions towards the tasks' mean direction before the query loss.

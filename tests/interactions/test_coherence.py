@@ -247,3 +247,36 @@ def test_bad_settings_are_refused(options: dict[str, Any], word: str) -> None:
 def test_the_wrapper_passes_its_settings() -> None:
     (part,) = coherent(maml(), rate=0.3, reading="shift").interactions
     assert part == Coherence(rate=0.3, reading="shift")
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_as_a_loss_it_equals_plain_autograd(through: bool) -> None:
+    """Query losses minus r u_i times the mean direction, through two inner steps."""
+    rate, lr = 0.7, 0.2
+    method = coherent(maml(steps=2, lr=lr), reading="loss", rate=rate, differentiate=through)
+    goal, found = cases.objective("layernorm"), cases.episodes("layernorm")
+    state = mc.initialise(method, goal)
+    fast = mc.meta_gradient(method, goal, state, found)
+    theta = {k: v.clone().requires_grad_() for k, v in tree.scope(state.params, "model").items()}
+    losses, units = [], []
+    for task in cases.twin_tasks(method, found):
+        now = dict(theta)
+        for batch in task.batches:
+            loss = goal.loss(now, mc.Batch(*batch))
+            grads = torch.autograd.grad(loss, list(now.values()), create_graph=True)
+            now = {k: v - lr * g for (k, v), g in zip(now.items(), grads, strict=True)}
+        losses.append(goal.loss(now, mc.Batch(*task.query)))
+        move = torch.cat([(now[k] - theta[k]).flatten() for k in sorted(now)])
+        units.append(move / move.norm())
+    mean = torch.stack(units).mean(0)
+    mean = mean if through else mean.detach()
+    total = sum(loss - rate * unit @ mean for loss, unit in zip(losses, units, strict=True))
+    slow = torch.autograd.grad(total / len(losses), list(theta.values()))
+    for name, grad in zip(theta, slow, strict=True):
+        torch.testing.assert_close(fast.grads[f"model.{name}"], grad, rtol=1e-10, atol=1e-13)
+
+
+def test_as_a_loss_it_needs_query_losses() -> None:
+    with pytest.raises(UsageError, match="coherent has no meaning over reptile: it takes no query"):
+        coherent(mc.methods.reptile(), reading="loss")
+    assert coherent(mc.methods.reptile()).label == "reptile+coherent"

@@ -13,6 +13,7 @@ from metaccord import tree
 from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError, unknown
 from metaccord.interactions.base import Interaction
+from metaccord.objective import Objective
 from metaccord.types import Adaptation, Notes, Own, Params, Stacked
 
 
@@ -31,15 +32,18 @@ class Coherence(Interaction):
     Args:
         rate: r; the cosine to the mean direction grows for every r up to 2.
         reading: ``"rotate"``: as above. ``"shift"``: the descent step on :math:`- d_i \cdot \bar
-            d`, not normalised: :math:`\hat\theta_i = \theta_i + r \bar d`.
+            d`, not normalised: :math:`\hat\theta_i = \theta_i + r \bar d`. ``"loss"``: no step at
+            all, :math:`r \Omega_i` is added to the query loss and differentiated through the
+            inner loop, with the mean direction as a constant.
         differentiate: Let the meta-gradient flow through the correction; otherwise it is a
-            constant, and row i is :math:`J_i^\top \nabla L_Q(\hat\theta_i)`.
+            constant, and row i is :math:`J_i^\top \nabla L_Q(\hat\theta_i)`. As a loss: through the
+            mean direction, too.
 
     Shape:
         adapted [T, ...] -> [T, ...]; notes: cosine [] and corrected [], the mean cosine between
         two tasks' displacements before and after; 0 for a single task.
     Meets:
-        correct.
+        correct; as a loss: penalty.
     State:
         none
     Raises:
@@ -50,7 +54,8 @@ class Coherence(Interaction):
     Differs:
         The paper's regulariser is known to us from a summary; it takes the gradient "with respect
         to theta", which we read as the adapted solution, the only descent direction. Its step size
-        is unknown; the effect scales like :math:`\gamma / \|d\|^2`, hence r.
+        is unknown; the effect scales like :math:`\gamma / \|d\|^2`, hence r. The total derivative
+        through the inner loop as a step (no descent direction) is not offered.
     """
 
     name: ClassVar[str] = "coherent"
@@ -61,19 +66,35 @@ class Coherence(Interaction):
 }"""
 
     rate: float = 0.1
-    reading: Literal["rotate", "shift"] = "rotate"
+    reading: Literal["rotate", "shift", "loss"] = "rotate"
     differentiate: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.rate) and self.rate >= 0):
             raise UsageError(f"coherent.rate is {self.rate}: it must be finite, 0 or more")
-        if self.reading not in (choices := ("rotate", "shift")):
+        if self.reading not in (choices := ("rotate", "shift", "loss")):
             raise unknown("coherent.reading", self.reading, choices)
+
+    @property
+    def places(self) -> frozenset[str]:
+        """Where this reading acts."""
+        return frozenset({"penalty" if self.reading == "loss" else "correct"})
+
+    def penalty(
+        self, own: Own, run: Adaptation, objective: Objective, axis: TaskAxis
+    ) -> Tensor | float:
+        """Return the weighted angle terms: ``[T]``."""
+        del own, objective
+        if self.reading != "loss" or self.rate == 0:
+            return 0.0
+        unit, _ = _directions(tree.difference(run.adapted, run.initial))
+        common = axis.mean(unit)
+        return -self.rate * tree.dot(unit, common if self.differentiate else tree.detached(common))
 
     def correct(self, own: Own, adapted: Stacked, run: Adaptation, axis: TaskAxis) -> Stacked:
         """Return the corrected solutions."""
         del own
-        if axis.isolated or self.rate == 0:
+        if axis.isolated or self.rate == 0 or self.reading == "loss":
             return adapted
         move = tree.difference(adapted, run.initial)  # [T, ...]: d_i
         if not self.differentiate:
