@@ -17,7 +17,7 @@ OMNIGLOT = "train omniglot --set "
 TYRO = {  # the parser's own messages, in its box
     "": ["train"],
     "trian sinusoid": ["train"],
-    "train": ["sinusoid, quadratics or omniglot"],
+    "train": ["sinusoid, quadratics, omniglot"],
     "train sinusoid --methd maml": ["--methd", "--method"],
     "train sinusoid --steps x": ["--steps", "INT"],
     "train sinusoid --steps 1.5": ["--steps", "INT"],

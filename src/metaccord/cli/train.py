@@ -15,6 +15,7 @@ from metaccord.experiment import Experiment
 from metaccord.rundir import RunDirectory
 from metaccord.runs import run
 from metaccord.stored import done, refuse_changes, stored
+from metaccord.tasks import Nodes
 
 
 def train(
@@ -33,10 +34,14 @@ def train(
     """Meta-train on a family of tasks.
 
     Args:
-        tasks: sinusoid, quadratics or omniglot.
-        method: maml (the default), fomaml or reptile.
-        with_: Interactions, separated by commas: agreement.
-        steps: Meta-steps in all (default: 10000 sinusoid, 3000 omniglot, 1000 quadratics).
+        tasks: sinusoid, quadratics, omniglot, sign_digits, or graph:NAME such as
+            graph:coauthor_cs (graph:NAME:gcn, graph:NAME:sage for other networks).
+        method: maml (the default), fomaml, reptile, anil, boil, meta_sgd, maml_pp, imaml, warp,
+            mgaug or finetune.
+        with_: Interactions, separated by commas: agreement, sharing, cooperative, coherent; or
+            pcgrad, aggregate.
+        steps: Meta-steps in all (default: 10000 sinusoid, 3000 omniglot, 1000 quadratics and
+            sign_digits, 500 graph).
         seed: Of initial weights and training tasks (default: 0).
         device: cpu (the default) or cuda.
         out: Folder of the run (default: runs/TASKS-METHOD-SEED).
@@ -55,7 +60,8 @@ def train(
         experiment, folder = _resumed(tasks, method, with_, wanted, [*given, *set], out)
     else:
         experiment = default(tasks, method or "maml", wanted).changed([*given, *set])
-        folder = out or Path("runs") / f"{tasks}-{experiment.method.label}-{experiment.seed}"
+        name = f"{tasks}-{experiment.method.label}-{experiment.seed}"
+        folder = out or Path("runs") / name.replace(":", "-").replace("/", "-")
     title = f"{experiment.method.label} on {tasks}"
     start = done(folder) if resume else 0
     if start >= experiment.steps:
@@ -94,7 +100,10 @@ def _resumed(
     before = stored(RunDirectory.read(out))
     label = before.method.label.split("+")
     asked = default(tasks, method or label[0], label[1:] if with_ is None else wanted)
-    if type(asked.tasks) is not type(before.tasks) or asked.method.label != before.method.label:
+    same = type(asked.tasks) is type(before.tasks)
+    if same and isinstance(asked.tasks, Nodes) and isinstance(before.tasks, Nodes):
+        same = (asked.tasks.graph, asked.tasks.form) == (before.tasks.graph, before.tasks.form)
+    if not same or asked.method.label != before.method.label:
         raise CheckpointError(
             f"{out} holds {before.method.label} on {type(before.tasks).__name__.lower()}, not "
             f"{asked.method.label} on {tasks}: leave the options out, or choose another --out"
