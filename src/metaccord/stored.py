@@ -17,10 +17,12 @@ from torch import Tensor
 
 from metaccord import __version__, checkpoint, fs, tree
 from metaccord.checkpoint import Checkpoint
-from metaccord.errors import CheckpointError, ResourceError
+from metaccord.errors import CheckpointError, ResourceError, UsageError
 from metaccord.experiment import Experiment
 from metaccord.objective import Objective
 from metaccord.rundir import RunDirectory, compare_config
+from metaccord.serial import to_tree
+from metaccord.tasks import TaskSource
 from metaccord.types import MetaState, Params
 
 log = logging.getLogger("metaccord")
@@ -192,3 +194,19 @@ def load_state(path: Path, step: int | None = None) -> tuple[Experiment, MetaSta
     _refuse_other(path, found, experiment.objective())
     state, slots = unpacked(found, torch.device(experiment.device))
     return experiment, state, slots
+
+
+def refuse_other_tasks(found: dict[Path, TaskSource]) -> None:
+    """Raise UsageError unless runs would meet the same test episodes.
+
+    Args:
+        found: The tasks of each run, by its folder.
+    """
+    trees = {k: to_tree(replace(v, seed=0, train_shots=None)) for k, v in found.items()}
+    first, reference = next(iter(trees.items()))
+    for folder, other in trees.items():
+        if differences := compare_config(reference, other):
+            raise UsageError(
+                f"{folder} was trained for other tasks than {first} ({differences[0]}): numbers on "
+                "different tasks are not compared"
+            )

@@ -6,7 +6,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,9 +23,8 @@ from metaccord.cli.progress import EVERY
 from metaccord.cli.threads import set_threads
 from metaccord.errors import UsageError
 from metaccord.protocol import Protocol
-from metaccord.rundir import compare_config
-from metaccord.serial import to_tree
 from metaccord.statistics import Interval
+from metaccord.stored import refuse_other_tasks
 
 CURVED = 30  # tasks whose curvature is measured, if there are as many
 HEADS = {
@@ -104,13 +102,7 @@ def named(analyses: Sequence[Analysis]) -> Runs:
     Raises:
         UsageError: if they were trained for different tasks.
     """
-    trees = [to_tree(replace(a.experiment.tasks, seed=0, train_shots=None)) for a in analyses]
-    for analysis, tree in zip(analyses, trees, strict=True):
-        if differences := compare_config(trees[0], tree):
-            raise UsageError(
-                f"{analysis.path} was trained for other tasks than {analyses[0].path} "
-                f"({differences[0]}): numbers on different tasks are not compared"
-            )
+    refuse_other_tasks({a.path: a.experiment.tasks for a in analyses})
     labels = [analysis.experiment.method.label for analysis in analyses]
     counts = Counter(labels)
     return {

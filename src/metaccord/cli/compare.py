@@ -23,11 +23,10 @@ from metaccord.defaults import default
 from metaccord.errors import UsageError
 from metaccord.experiment import Experiment
 from metaccord.protocol import Protocol, Scores
-from metaccord.rundir import RunDirectory, compare_config
+from metaccord.rundir import RunDirectory
 from metaccord.runs import run
-from metaccord.serial import to_tree
 from metaccord.statistics import Interval, over_seeds, over_tasks
-from metaccord.stored import done, stored
+from metaccord.stored import done, refuse_other_tasks, stored
 
 METHODS = "maml,maml+agreement"
 Results = dict[str, list[Scores]]
@@ -84,7 +83,8 @@ def compare(
         design = designed(what[0], bases, with_, fraction, settings)
         return crossed(what[0], design, seeds, settings, out, how, json)
     if len(what) > 1 or (Path(what[0]) / "run.json").exists():
-        _refuse_other_tasks([Path(name) for name in what])
+        folders = [Path(name) for name in what]
+        refuse_other_tasks({f: stored(RunDirectory.read(f)).tasks for f in folders})
         results, code = {name: [scored(Path(name), how)[0]] for name in what}, 0
     else:
         folder = out or Path("runs") / f"compare-{what[0]}"
@@ -231,17 +231,3 @@ def _values(scores: Scores) -> Tensor:
 
 def _cell(interval: Interval, factor: float) -> str:
     return f"{factor * interval.mean:.4g} ± {factor * interval.half:.2g}"
-
-
-def _refuse_other_tasks(runs: list[Path]) -> None:
-    """Raise UsageError unless the runs would meet the same test episodes."""
-    trees = []
-    for folder in runs:
-        tasks = stored(RunDirectory.read(folder)).tasks
-        trees.append(to_tree(replace(tasks, seed=0, train_shots=None)))
-    for folder, tree in zip(runs, trees, strict=True):
-        if differences := compare_config(trees[0], tree):
-            raise UsageError(
-                f"{folder} was trained for other tasks than {runs[0]} ({differences[0]}): "
-                "numbers on different tasks are not compared"
-            )
