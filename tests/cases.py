@@ -54,6 +54,7 @@ RULES: dict[str, InnerRule] = {
     "momentum": Momentum(steps=3, lr=0.1),
     "meta-sgd": MetaSGD(steps=2, lr=0.1),
     "per step": PerStep(steps=2, lr=0.1),
+    "per step, norms": PerStep(steps=2, lr=0.1, never=("batchnorm",), norms=True),
     "proximal": Proximal(steps=2, lr=0.1),
     "proximal, at the end": Proximal(steps=2, lr=0.1, pull="end"),
     "adam": Adam(steps=2, lr=0.05),

@@ -173,3 +173,11 @@ class Forgets(SGD):
     def divide(self, model: Stacked, groups: Any) -> tuple[Stacked, Stacked]:
         moves, still = super().divide(model, groups)
         return dict(list(moves.items())[1:]), still
+
+
+@frozen
+class Drops(SGD):
+    """What stays is not all there after the first step."""
+
+    def at(self, learned: Stacked, still: Stacked, step: int) -> Stacked:
+        return {} if step else still

@@ -44,7 +44,7 @@ _RULES: dict[type, Fields] = {
         "persist": st.booleans(),
     },
     MetaSGD: _RULE,
-    PerStep: _RULE,
+    PerStep: {**_RULE, "norms": st.booleans()},
     Proximal: {**_RULE, "strength": RATES, "pull": st.sampled_from(["every", "end"])},
 }  # fmt: skip
 _ORDER: Fields = {"first_order": st.booleans(), "second_order_from": MAYBE}

@@ -19,5 +19,5 @@ def test_statistics_of_another_number_of_steps_are_refused(tmp_path: Path) -> No
     other = mc.methods.gradient_sharing(mc.methods.maml(steps=3, lr=0.01))
     with pytest.raises(CheckpointError, match=r"holds \[2\] .* with 3 inner steps keeps \[3\]"):
         mc.load(tmp_path / "saved", method=other, **options)
-    with pytest.raises(CheckpointError, match=r"holds .* but maml with 2 inner steps keeps nothing"):
+    with pytest.raises(CheckpointError, match=r"but maml with 2 inner steps keeps nothing"):
         mc.load(tmp_path / "saved", method=mc.methods.maml(steps=2, lr=0.01), **options)

@@ -18,8 +18,8 @@ from metaccord.objective import Objective
 from metaccord.protocol import Protocol, Scores, Statistics
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled
-from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
-from metaccord.unroll import unroll
+from metaccord.types import Adaptation, Batch, Episode, MetaState, Params, Stacked
+from metaccord.unroll import met, unroll
 
 BATCH = 50  # tasks adapted side by side
 
@@ -78,11 +78,17 @@ def evaluate(
         raise UsageError(f"at={at}: numbers of inner steps must lie in 0..{steps}")
     objective = settled(objective.planned(replace(objective.plan, compile=False, checkpoint=False)))
     stream = replace(tasks, seed=protocol.seed)
-    reader, second = objective, dict[str, Tensor]()
+    reader, second = objective, Params()
     if protocol.branch == "colearner":
         reader, second = _second_branch(objective, state)
     measured = [
-        _measure(reader, run, second, protocol.statistics, at, tasks.classifies)
+        _measure(
+            reader,
+            run,
+            _points(method, state, run, second, at),
+            protocol.statistics,
+            tasks.classifies,
+        )
         for run in _runs(method, objective, state, stream, protocol)
     ]
     losses, correct = (torch.cat(column).cpu() for column in zip(*measured, strict=True))
@@ -109,19 +115,27 @@ def _second_branch(objective: Objective, state: MetaState) -> tuple[Objective, P
     return second_branch(objective), tree.under(weights, CoLearner.name)
 
 
-def _measure(
-    objective: Objective,
-    run: Adaptation,
-    second: Params,
-    statistics: Statistics,
-    at: tuple[int, ...],
-    classifies: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return query losses and accuracies ``[T, len(at)]`` of one batch of tasks.
+def _points(
+    method: Method, state: MetaState, run: Adaptation, second: Params, at: tuple[int, ...]
+) -> list[Stacked]:
+    """Return all tensors after each number of steps, the last of which is the solution.
 
     ``second`` holds the weights of a second branch, the same for each task.
     """
-    more = tree.expand(second, tree.tasks_in(run.episodes))
+    count = tree.tasks_in(run.episodes)
+    stack, more = tree.expand(state.params, count), tree.expand(second, count)
+    before = [met(method, stack, run, step) for step in at[:-1]]
+    return [{**point, **more} for point in (*before, run.solution)]
+
+
+def _measure(
+    objective: Objective,
+    run: Adaptation,
+    points: list[Stacked],
+    statistics: Statistics,
+    classifies: bool,
+) -> tuple[Tensor, Tensor]:
+    """Return query losses and accuracies ``[T, points]`` of one batch of tasks."""
 
     def one(params: Params, support: Batch, query: Batch) -> tuple[Tensor, Tensor]:
         outputs = predict(objective, statistics, params, support, query.inputs)
@@ -131,8 +145,7 @@ def _measure(
 
     found = []
     with torch.no_grad():
-        for step in at:
-            params = {**run.solution, **(run.path[step] if step < at[-1] else {}), **more}
+        for params in points:
             over = objective.plan.over_tasks(one)
             found.append(over(params, run.episodes.support, run.episodes.query))
     losses, right = zip(*found, strict=True)

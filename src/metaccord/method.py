@@ -116,9 +116,10 @@ def initialise(method: Method, objective: Objective, *, seed: int | None = None)
     """
     trainable = objective.trainable() if seed is None else reinitialised(objective, seed)
     model = {k: v.detach().clone() for k, v in trainable.items()}
-    moves, _ = method.rule.divide(model, objective.groups)
+    moves, still = method.rule.divide(model, objective.groups)
+    own, slots = method.rule.init(moves)
     found = {
-        "rule": method.rule.init(moves),
+        "rule": (own | method.rule.init_still(still, objective.groups), slots),
         "estimator": method.estimator.init(method, objective, seed or 0),
         "interaction": method.interaction.init(moves, method.rule.steps, objective, seed or 0),
     }

@@ -151,12 +151,13 @@ def maml_pp(
     horizon: int = 5000,
     epoch: int = 500,
     first_order_for: int = 0,
+    norms: bool = False,
     never: tuple[str, ...] = NORMS,
 ) -> Method:
     """MAML++: learned rates per tensor and step, and the multi-step loss with its schedule.
 
-    Its cosine outer rate is ``Outer(schedule="cosine", final=1e-5)``. Not part of it: separate
-    BatchNorm scales for each step, and the ensemble of five checkpoints at test.
+    Its cosine outer rate is ``Outer(schedule="cosine", final=1e-5)``. Not part of it: the ensemble
+    of five checkpoints at test.
 
     Args:
         steps: Inner steps K.
@@ -165,6 +166,8 @@ def maml_pp(
         epoch: Meta-steps after which the weights of the steps change.
         first_order_for: Meta-steps of first order at the beginning (derivative-order annealing);
             the published configurations have none.
+        norms: Scale and shift of BatchNorm of their own for each step, as published; the model
+            needs BatchNorm.
         never: What the inner loop leaves alone.
 
     Reference:
@@ -177,7 +180,7 @@ def maml_pp(
         first_order=first_order_for > 0,
         second_order_from=first_order_for or None,
     )
-    rule = PerStep(steps=steps, lr=lr, never=never)
+    rule = PerStep(steps=steps, lr=lr, never=never, norms=norms)
     return Method(name="maml_pp", rule=rule, estimator=estimator)
 
 

@@ -27,6 +27,19 @@ def dropout_key(objective: Objective, episodes: Episode, step: int) -> Tensor | 
     return None if key is None else keys.mix(key, step)
 
 
+def met(method: Method, stack: Stacked, run: Adaptation, step: int) -> Stacked:
+    """Return the model's tensors as losses meet them after ``step`` inner steps: ``[T, ...]``.
+
+    Args:
+        method: Its rule may change what stays from step to step.
+        stack: All learned tensors, one row per task.
+        run: With the whole path, of which ``step`` is an index; nothing is corrected.
+        step: Number of inner steps done.
+    """
+    still = {k: v for k, v in scope(stack, "model").items() if k not in run.initial}
+    return {**method.rule.at(scope(stack, "rule"), still, step), **run.path[step]}
+
+
 def query_losses(method: Method, objective: Objective, run: Adaptation) -> Adaptation:
     """Return the run with its query losses at the solution, and features if they are needed."""
     key, batch = dropout_key(objective, run.episodes, method.rule.steps), run.episodes.query
@@ -71,9 +84,10 @@ def unroll(
         params: Stacked, carry: Stacked, step: int
     ) -> tuple[Stacked, Stacked, Stacked, Tensor]:
         batch, key = rule.part(episodes.support, step), dropout_key(objective, episodes, step)
+        here = rule.at(learned, still, step)
 
         def total(moving: Stacked) -> tuple[Tensor, Tensor]:
-            losses = objective.losses({**still, **moving}, batch, key)  # [T]
+            losses = objective.losses({**here, **moving}, batch, key)  # [T]
             return losses.sum(), losses.detach()
 
         grads, losses = plan.rows(total, params, create_graph=create_graph)  # [T, ...]
@@ -89,8 +103,7 @@ def unroll(
         support.append(losses)
         if "grads" in needs:
             grads.append(used)
-    run = Adaptation(
-        tuple(path), tuple(grads), carry, {**still, **params}, episodes, tuple(support)
-    )
+    last = rule.at(learned, still, rule.steps)
+    run = Adaptation(tuple(path), tuple(grads), carry, {**last, **params}, episodes, tuple(support))
     corrected = interaction.correct(own, params, run, axis)  # place 2
-    return run._replace(solution={**still, **corrected})
+    return run._replace(solution={**last, **corrected})

@@ -60,7 +60,8 @@ def plane(
 
     The first axis is the first task's displacement, the second the part of the other's that is
     orthogonal to it, both of length 1. What the inner loop does not move stays at its
-    meta-trained value. The grid covers the three points and a margin.
+    meta-trained value (of several per step, the one after the last). The grid covers the three
+    points and a margin.
 
     Args:
         method, objective, state: As meta-trained; none is changed.

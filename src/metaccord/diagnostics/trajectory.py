@@ -22,6 +22,7 @@ from metaccord.statistics import Interval, over_tasks
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, MetaState, Params, Stacked
+from metaccord.unroll import met
 
 LANCZOS = 20  # Hessian-vector products per task
 ROOM = 2**26  # numbers that Lanczos may hold, unless one task needs more
@@ -133,7 +134,8 @@ def measure(
         chosen = range(start, min(start + BATCH, protocol.tasks))
         episodes = tree.to(stream.episodes(protocol.split, 0, chosen), objective.place())
         run = isolated(method, objective, state, episodes)
-        tally.geometry(objective, run)
+        stack = tree.expand(state.params, len(chosen))
+        tally.geometry(objective, run, met(method, stack, run, 0))
         tally.losses(objective, run, protocol.statistics, stream.classifies)
         tally.curvature(objective, run, min(curved - start, len(chosen)))
     return tally.scores(protocol)
@@ -146,15 +148,14 @@ class _Tally:
         self.columns: dict[str, list[float]] = defaultdict(list)  # one number per task
         self.moved, self.pulled, self.aimed = Pairs(unit=True), Pairs(), Pairs(unit=True)
 
-    def geometry(self, objective: Objective, run: Adaptation) -> None:
-        """Take in displacements, and gradients at the initialisation."""
+    def geometry(self, objective: Objective, run: Adaptation, start: Stacked) -> None:
+        """Take in displacements, and gradients at the initialisation ``start``."""
         moved = displacements(run)
         self.moved.add(moved)
         self.columns["distance"] += torch.linalg.vector_norm(moved, dim=1).tolist()
-        still = _still(run)
 
         def total(params: Stacked) -> tuple[Tensor, tuple[()]]:
-            return objective.losses({**still, **params}, run.episodes.support).sum(), ()
+            return objective.losses({**start, **params}, run.episodes.support).sum(), ()
 
         grads, _ = objective.plan.rows(total, run.initial, create_graph=False)
         pulled = tree.flat(grads)  # the sign of g_i = -grad does not matter
@@ -184,7 +185,8 @@ class _Tally:
         if count < 1:
             return
         params = {k: run.solution[k] for k in run.initial}
-        parts = tree.split((params, _still(run), run.episodes.support), count)[0]
+        still = {k: v for k, v in run.solution.items() if k not in run.initial}
+        parts = tree.split((params, still, run.episodes.support), count)[0]
         size = sum(leaf[0].numel() for leaf in params.values())
         together = max(1, min(objective.plan.size(count), ROOM // (LANCZOS * size)))
         for piece in tree.split(parts, together):
@@ -216,7 +218,3 @@ class _Tally:
             uncertain=int(sum(self.columns["uncertain"])),
             unmoved=self.moved.zeros,
         )
-
-
-def _still(run: Adaptation) -> Stacked:
-    return {k: v for k, v in run.solution.items() if k not in run.initial}

@@ -101,11 +101,14 @@ def _joined(
     method: Method, state: MetaState, runs: list[Adaptation], episodes: Episode
 ) -> Adaptation:
     """Return one run of all tasks, copying nothing that is known: episodes, the start, the end."""
-    start = tree.expand(tree.scope(state.params, "model"), tree.tasks_in(episodes))
+    count, rule = tree.tasks_in(episodes), method.rule
+    start = tree.expand(tree.scope(state.params, "model"), count)
     moments = zip(*(r.path[1:] for r in runs), strict=True)
     ends = [tree.join(list(moment), torch.cat) for moment in moments]
     path = ({k: start[k] for k in runs[0].initial}, *ends)
-    solution = {**start, **path[-1]}
+    still = {k: v for k, v in start.items() if k not in path[0]}
+    learned = tree.expand(tree.scope(state.params, "rule"), count)
+    solution = {**start, **rule.at(learned, still, rule.steps), **path[-1]}
     if "correct" in method.interaction.places:
         solution = tree.join([r.solution for r in runs], torch.cat)
     bare = [(r.grads, r.carry, r.support_losses, r.losses, r.features, r.notes) for r in runs]

@@ -81,7 +81,11 @@ class Implicit(Estimator):
                 f"implicit gradients need a pull towards the initialisation, which the inner rule "
                 f"{type(rule).__name__} has not: use rules.Proximal, or methods.imaml()"
             )
-
+        if rule.stepwise:
+            raise UsageError(
+                f"implicit gradients see the solution alone, but {type(rule).__name__} changes "
+                "what stays from step to step: use rules.Proximal, or methods.imaml()"
+            )
         if rule.batch is not None:
             raise UsageError(
                 f"rule.batch is {rule.batch}: implicit gradients hold at the solution of the whole "

@@ -84,16 +84,22 @@ class MAML(Estimator):
             if isinstance(extra, Tensor):
                 run = run._replace(notes={"penalty": extra})
             running = tree.scope(state.running, "estimator")
-            return (self.outer_losses(method, objective, run, running) + extra).sum(), run
+            losses = self.outer_losses(method, objective, stack, run, running)
+            return (losses + extra).sum(), run
 
         stack = tree.expand(state.params, tree.tasks_in(episodes))
         rows, run = objective.plan.rows(total, stack, create_graph=False)
         return rows, tree.detached(run)
 
     def outer_losses(
-        self, method: Method, objective: Objective, run: Adaptation, running: Params
+        self,
+        method: Method,
+        objective: Objective,
+        stack: Stacked,
+        run: Adaptation,
+        running: Params,
     ) -> Tensor:
         """Return what is differentiated, penalties apart: the query losses ``[T]``."""
-        del method, objective, running
+        del method, objective, stack, running
         assert run.losses is not None
         return run.losses

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from metaccord.errors import UsageError
 from metaccord.estimators.maml import MAML
-from metaccord.types import Adaptation, Params
-from metaccord.unroll import dropout_key
+from metaccord.types import Adaptation, Params, Stacked
+from metaccord.unroll import dropout_key, met
 
 if TYPE_CHECKING:
     from metaccord.method import Method
@@ -85,7 +85,12 @@ class MultiStep(MAML):
         return torch.cat([early.expand(count - 1), last.reshape(1)])
 
     def outer_losses(
-        self, method: Method, objective: Objective, run: Adaptation, running: Params
+        self,
+        method: Method,
+        objective: Objective,
+        stack: Stacked,
+        run: Adaptation,
+        running: Params,
     ) -> Tensor:
         """Return the weighted sum of the query losses: ``[T]``."""
         assert run.losses is not None
@@ -94,7 +99,7 @@ class MultiStep(MAML):
             return run.losses
         key, query = dropout_key(objective, run.episodes, count), run.episodes.query
         losses = [
-            objective.losses({**run.solution, **moved}, query, key) for moved in run.path[1:-1]
+            objective.losses(met(method, stack, run, step), query, key) for step in range(1, count)
         ]
         found = torch.stack([*losses, run.losses], dim=1)  # [T, K]
         return (found * self.weights(running["step"], count, found)).sum(1)

@@ -120,7 +120,10 @@ class MGAug(MAML):
         rows, run = super().piece(method, objective, state, episodes, axis)
         stack = tree.expand(state.params, tree.tasks_in(episodes))
         alone = replace(method, interactions=())
-        masks = self.masks(method, objective, tree.scope(stack, "model"), episodes)
+        model, learned = tree.scope(stack, "model"), tree.scope(stack, "rule")
+        _, still = method.rule.divide(model, objective.groups)
+        model = {**model, **method.rule.at(learned, still, 0)}
+        masks = self.masks(method, objective, model, episodes)
 
         def losses(stack: Stacked, mask: Stacked, *, create_graph: bool) -> Tensor:
             copy = cast(Objective, _Pruned(objective, mask))
@@ -153,7 +156,7 @@ class MGAug(MAML):
         Args:
             method: Its rule cuts the examples.
             objective: Model and criterion.
-            model: The model's tensors without prefix, ``[T, ...]``.
+            model: The model's tensors before the first step, without prefix, ``[T, ...]``.
             episodes: Data of T tasks, arranged by the rule, with keys ``extra["order"]``.
         """
         groups = channels(objective.model, self.head)

@@ -10,6 +10,7 @@ import torch
 
 from metaccord import tree
 from metaccord.axis import TaskAxis
+from metaccord.errors import UsageError
 from metaccord.estimators.base import Estimator
 from metaccord.types import Adaptation, Episode, MetaState, Stacked
 from metaccord.unroll import unroll
@@ -17,6 +18,7 @@ from metaccord.unroll import unroll
 if TYPE_CHECKING:
     from metaccord.method import Method
     from metaccord.objective import Objective
+    from metaccord.rules.base import InnerRule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,14 @@ class Reptile(Estimator):
     refuses: ClassVar = MappingProxyType(
         {"penalty": "it takes no query loss, so the penalty would be ignored"}
     )
+
+    def suits(self, rule: InnerRule) -> None:
+        """Refuse rules that change the model from step to step beside what moves."""
+        if rule.stepwise:
+            raise UsageError(
+                f"Reptile's row is the way a task went, but {type(rule).__name__} changes what stays "
+                "from step to step, too: use it over MAML"
+            )
 
     def piece(
         self,

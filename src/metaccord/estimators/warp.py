@@ -69,6 +69,12 @@ class Warp(MAML):
                 "tensors from step to step: use rules.SGD, or methods.warp()"
             )
 
+        if rule.stepwise:
+            raise UsageError(
+                f"WarpGrad's lookahead needs layers that are the same at every step, but "
+                f"{type(rule).__name__} changes what stays: use rule.norms=false, or methods.warp()"
+            )
+
     def piece(
         self,
         method: Method,

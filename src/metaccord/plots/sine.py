@@ -20,6 +20,7 @@ from metaccord.plots import style
 from metaccord.tasks.sinusoid import Sinusoid
 from metaccord.tuning import settled
 from metaccord.types import Batch, Episode, MetaState
+from metaccord.unroll import met
 
 LOW, HIGH, POINTS = -5.0, 5.0, 201
 
@@ -101,10 +102,10 @@ def _curves(
     run = isolated(learner.method.with_steps(steps[-1]), objective, learner.state, episodes)
     x = torch.linspace(LOW, HIGH, POINTS, device=device)[:, None]
     query = Batch(*tree.unbind(tuple(episodes.query))[0])
-    found = []
+    stack, found = tree.expand(learner.state.params, 1), []
     for step in steps:
-        moved = run.path[step] if step < steps[-1] else {}
-        params = tree.first({**run.solution, **moved})
+        last = step == steps[-1]
+        params = tree.first(run.solution if last else met(learner.method, stack, run, step))
         with torch.no_grad():
             y = objective.predict(params, x)[:, 0].cpu()
             found.append((step, y, float(objective.loss(params, query))))

@@ -88,6 +88,35 @@ class InnerRule(ABC):
         del params
         return {}, {}
 
+    @property
+    def stepwise(self) -> bool:
+        """Whether what stays is another one at each step."""
+        return type(self).at is not InnerRule.at
+
+    def init_still(self, still: Params, groups: Groups) -> Params:
+        """Return learned tensors in place of what stays (none by default).
+
+        Args:
+            still: What stays, ``[...]``, without prefix.
+            groups: Names of the parameters of each group.
+        """
+        del still, groups
+        return {}
+
+    def at(self, learned: Stacked, still: Stacked, step: int) -> Stacked:
+        """Return what stays as losses meet it after ``step`` inner steps (the same).
+
+        Inner step k sees it after k steps, the query loss after all K. What is indexed by step
+        repeats its last value beyond the steps that were trained.
+
+        Args:
+            learned: The rule's own tensors, ``[T, ...]``.
+            still: What stays, as the model has it, ``[T, ...]``.
+            step: Number of inner steps done.
+        """
+        del learned, step
+        return still
+
     def begin(self, params: Stacked, running: Params) -> Stacked:
         """Return what is carried from step to step within a task, at step 0 (nothing)."""
         del params, running

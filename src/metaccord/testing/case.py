@@ -33,7 +33,8 @@ class Case:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = nn.Sequential()
-            model.add_module("body", nn.Sequential(nn.Linear(2, 3), nn.Tanh()))
+            norms = [nn.BatchNorm1d(3, track_running_stats=False)] if method.rule.stepwise else []
+            model.add_module("body", nn.Sequential(nn.Linear(2, 3), *norms, nn.Tanh()))
             model.add_module("head", nn.Linear(3, 1))
         self.objective = Objective(model.double(), mse_loss, ALL)
         numbers = uniform(torch.tensor(1), (TASKS, 8, 3)) * 2 - 1
@@ -158,11 +159,17 @@ class Case:
         assert not idle, f"{idle} never receives a gradient"
 
     def divides(self) -> None:
-        """Each tensor is on one side."""
-        model = tree.scope(self.start().params, "model")
-        moves, still = self.method.rule.divide(model, self.objective.groups)
+        """Each tensor is on one side, and what stays is the same tensors at every step."""
+        rule, state = self.method.rule, self.start()
+        model = tree.scope(state.params, "model")
+        moves, still = rule.divide(model, self.objective.groups)
         assert moves.keys() | still.keys() == model.keys(), "a tensor is missing"
         assert not moves.keys() & still.keys(), "a tensor moves and stays"
+        own, still = tree.expand(tree.scope(state.params, "rule"), TASKS), tree.expand(still, TASKS)
+        before = tree.mapped(Tensor.clone, (own, still))
+        for step in (0, 1, 99):
+            alike(rule.at(own, still, step), before[1], "at")
+        equal((own, still), before)
 
     def updates(self) -> None:
         """One step by itself: types and shapes kept, inputs untouched, no task sees another."""
