@@ -165,8 +165,7 @@ def test_estimators_without_a_meaning_for_it_say_so() -> None:
         method_of(Warp())
     with pytest.raises(UsageError, match="implicit gradients see the solution alone, but Stepped"):
         mc.Method(name="x", rule=Stepped(steps=1, lr=0.1), estimator=Implicit())
-    slow_one = replace(reptile(2), rule=RULE)
-    with pytest.raises(UsageError, match="takes no query loss"):
-        mc.initialise(slow_one, cases.objective("batchnorm2d"))
+    with pytest.raises(UsageError, match="Reptile's row is the way a task went, but PerStep"):
+        replace(reptile(2), rule=RULE)
     assert not SGD(steps=1, lr=0.1).stepwise
     assert not PerStep(steps=1, lr=0.1).stepwise

@@ -41,8 +41,8 @@ class Reptile(Estimator):
         """Refuse rules that change the model from step to step beside what moves."""
         if rule.stepwise:
             raise UsageError(
-                f"Reptile's row is the way a task went, but {type(rule).__name__} changes what stays "
-                "from step to step, too: use it over MAML"
+                f"Reptile's row is the way a task went, but {type(rule).__name__} changes what "
+                "stays from step to step, too: use it over MAML"
             )
 
     def piece(
