@@ -68,7 +68,6 @@ def train(cell: Cell, runs: Path, tasks: int) -> Line:
         "curve": list(_curve(records)),
         "trace": list(_trace(records)),
         "scores": scores.json(),
-        "values": (scores.losses if scores.accuracies is None else scores.accuracies)[
             :, -1
         ].tolist(),
         "experiment": chosen.tree(),

@@ -5,6 +5,7 @@ python experiments/cooperative_report.py results/cooperative
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -41,27 +42,27 @@ def mean(line: Line) -> float:
     return 100 * scores["accuracy"]["mean"] if "accuracy" in scores else scores["loss"]["mean"]
 
 
-def before(line: Line) -> float:
-    """Return the same before any inner step."""
-    scores = line["scores"]
-    return 100 * scores["accuracies"][0] if "accuracies" in scores else scores["losses"][0]
-
-
 def shown(interval: Interval, sign: str = "") -> str:
     """Return mean and half-width."""
     return f"{interval.mean:{sign}.4g} ± {interval.half:.2g}"
 
 
-def table(found: Pairs) -> list[str]:
+def table(found: Pairs, floor: dict[str, dict[str, float]]) -> list[str]:
     """Return results of both methods and the paired difference, over seeds."""
-    rows = ["| tasks | seeds | MAML | CML | CML minus MAML, paired |", "|---|---|---|---|---|"]
+    rows = [
+        "| tasks | seeds | untrained, adapted | MAML | CML | CML minus MAML, paired |",
+        "|---|---|---|---|---|---|",
+    ]
     for family, methods in sorted(found.items()):
         values = {name: [mean(line) for line in methods[name]] for name in METHODS}
         gaps = [b - a for a, b in zip(values["maml"], values["maml+cooperative"], strict=True)]
         gap = over_seeds(gaps)
         clear = " *" if abs(gap.mean) > gap.half else ""
         cells = [shown(over_seeds(values[name])) for name in METHODS]
-        rows.append(f"| {family} | {len(gaps)} | {' | '.join(cells)} | {shown(gap, '+')}{clear} |")
+        start = shown(over_seeds(list(floor[family].values())))
+        rows.append(
+            f"| {family} | {len(gaps)} | {start} | {' | '.join(cells)} | {shown(gap, '+')}{clear} |"
+        )
     return rows
 
 
@@ -101,8 +102,10 @@ def main() -> None:
         "A co-learner without inner update augments the meta-gradient (weight 1) and is removed "
         "after training. For both methods the inner loop moves scale and shift of BatchNorm, as in "
         "CML's code. The paper's numbers are not known to us; these are our settings. Intervals "
-        "are 95 %, Student's t over seeds; * the interval leaves out 0.",
+        "are 95 %, Student's t over seeds; * the interval leaves out 0. The floor is an untrained "
+        "network after the same inner steps (`python experiments/untrained.py ...`).",
     ]
+    floor = json.loads((folder / "untrained.json").read_text())
     for what, title in TITLES.items():
         lines = known(folder / f"{what}.jsonl")
         if not lines:
@@ -118,7 +121,7 @@ def main() -> None:
             f"{one['experiment']['method']['rule']['lr']:g}, "
             f"{one['scores']['protocol']['tasks']} unseen tasks, transductive; torch "
             f"{one['versions']['torch']}, {one['hardware']}. Mean {unit} ± half-width:",
-            "\n".join(table(found)),
+            "\n".join(table(found, floor)),
             f"![{title}]({what}.png)",
         ]
     if (folder / "discussion.md").exists():

@@ -70,7 +70,9 @@ def picture(found: dict[str, list[list[dict[str, float]]]]) -> object:
                 panel.plot(x, [point[key] for point in run], color=colour, lw=1.1, label=label)
     panels[0].set(xlabel="fraction of training", ylabel="share", ylim=(0, 1))
     panels[1].set(xlabel="fraction of training", ylabel="cosine to the base's part", ylim=(-1, 1))
-    panels[0].legend(frameon=False)
+    panels[0].set_ylim(0, 1)
+    handles, labels = panels[0].get_legend_handles_labels()
+    panels[1].legend(handles, labels, frameon=False, loc="lower right")
     return figure
 
 

@@ -54,7 +54,7 @@ def test_sine_cells_train_resume_and_are_recorded(
         again = cells.train(tiny, tmp_path / "runs", 3)
         assert json.dumps(line) == json.dumps(again)
         assert [step for step, _, _ in line["curve"]] == [1, 2]
-        assert math.isfinite(line["scores"]["loss"]["mean"]) and len(line["values"]) == 3
+        assert math.isfinite(line["scores"]["loss"]["mean"])
     assert line["method"] in methods
 
 
