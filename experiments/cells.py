@@ -68,8 +68,6 @@ def train(cell: Cell, runs: Path, tasks: int) -> Line:
         "curve": list(_curve(records)),
         "trace": list(_trace(records)),
         "scores": scores.json(),
-            :, -1
-        ].tolist(),
         "experiment": chosen.tree(),
         "versions": {"torch": torch.__version__, "metaccord": mc.__version__},
         "hardware": f"{platform.machine()}, 1 thread",
