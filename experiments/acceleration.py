@@ -47,16 +47,17 @@ def reach(curve: Curve, target: float, *, more: bool) -> int | None:
     return None
 
 
-def races(base: list[Curve], ours: list[Curve], *, more: bool) -> list[Race]:
-    """Let each pair of trainings run to the smoothed value that the base ends with.
+def races(base: list[Curve], ours: list[Curve], *, more: bool, moment: float = 1.0) -> list[Race]:
+    """Let each pair of trainings run to the smoothed value that the base has at a moment.
 
     Args:
         base, ours: One curve per seed, in the same order.
         more: Whether more is better.
+        moment: Fraction of the base's training, 1: its end.
     """
     found = []
     for one, other in zip(map(smoothed, base), map(smoothed, ours), strict=True):
-        target = one[-1][2]
+        target = one[max(1, round(moment * len(one))) - 1][2]
         start, end = (reach(curve, target, more=more) for curve in (one, other))
         assert start is not None  # its last value reaches it
         found.append(Race(start, other[-1][0] if end is None else end, end is not None))
