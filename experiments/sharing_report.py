@@ -83,7 +83,7 @@ def speed_table(table: Grid, more: bool, cost: dict[str, float]) -> list[str]:
     """
     rate = best(table, "maml", more)
     rows = [
-        "| form | inner rate | half-way, meta-steps | final, meta-steps | final, seconds | reached |",
+        "| form | rate | half-way, meta-steps | final, meta-steps | final, seconds | reached |",
         "|---|---|---|---|---|---|",
     ]
     for form in ("convex", "additive"):
