@@ -60,8 +60,8 @@ def picture(name: str, label: str, runs: dict[str, tuple[Any, Any, Any]]) -> Any
     """Draw validation during training, and one task after adaptation."""
     words = style.words(label)
     note = (
-        "Sine waves, 10-shot, 5 inner steps of 0.02 (iMAML: 8 steps), one seed; loss on 200 validation "
-        "tasks; the task on the right was never seen."
+        "Sine waves, 10-shot, 5 inner steps of 0.02 (iMAML: 8 steps), one seed; loss on 200 "
+        "validation tasks; the task on the right was never seen."
     )
     figure, (left, right) = style.canvas(f"{words} on sine waves", note, (10.5, 3.9), columns=2)
     for colour, (other, (found, state, curve)) in zip(COLOURS, runs.items(), strict=False):
