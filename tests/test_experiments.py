@@ -68,6 +68,7 @@ def test_sine_cells_train_resume_and_are_recorded(
         ("cooperative", "signs"),
         ("cooperative", "nodes"),
         ("coherence", "omniglot20"),
+        ("trajectories", "omniglot"),
     ],
 )
 def test_cells_with_data_can_be_built_in_both_sizes(
