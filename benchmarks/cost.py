@@ -2,8 +2,9 @@
 
     python benchmarks/cost.py --json results/cost/record.json
 
-Base methods are compared with MAML, each interaction with MAML without it, all in turns within
-one process. Memory is the peak of live tensor bytes (an allocator's peak on a GPU).
+Base methods are compared with MAML (WarpGrad has its warp layers on top of the network), each
+interaction with MAML without it, all in turns within one process. Memory is the peak of live tensor
+bytes (an allocator's peak on a GPU).
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def contestants(steps: int, lr: float) -> dict[str, Method]:
         "meta_sgd": methods.meta_sgd(steps, lr),
         "maml_pp": methods.maml_pp(steps, lr, horizon=10_000),
         "imaml": methods.imaml(steps, lr),
+        "warp": methods.warp(steps, lr),
+        "mgaug": methods.mgaug(steps, lr),
         "maml+agreement": methods.gradient_agreement(base),
         "maml+sharing": methods.gradient_sharing(base),
         "maml+sharing (per tensor)": methods.gradient_sharing(base, per="tensor"),
@@ -53,10 +56,14 @@ def contestants(steps: int, lr: float) -> dict[str, Method]:
     return {**found, "maml with all four": together}
 
 
-def problem(case: str, device: str) -> tuple[mc.Objective, mc.Episode, float]:
-    """Return objective, episodes and inner rate; pictures are noise, which costs the same."""
+def problem(case: str, device: str, *, warp: bool) -> tuple[mc.Objective, mc.Episode, float]:
+    """Return objective, episodes and inner rate; pictures are noise, which costs the same.
+
+    ``warp`` adds warp layers to the network, which only WarpGrad can use.
+    """
     if case == "sine":
-        plan, model = mc.Plan(chunk="all"), mc.models.MLP(hidden=(64, 64), activation="tanh")
+        plan = mc.Plan(chunk="all")
+        model = mc.models.MLP(hidden=(64, 64), activation="tanh", warp=warp)
         episodes = mc.tasks.Sinusoid().episodes("train", 0, range(25))
         return mc.Objective(model, mc.losses.mse, plan, device=device), episodes, 0.01
     raw = uniforms(words(0, "cost", 0, 0, 8 * 30 * 28 * 28)).reshape(8, 30, 1, 28, 28)
@@ -64,10 +71,10 @@ def problem(case: str, device: str) -> tuple[mc.Objective, mc.Episode, float]:
     labels = torch.arange(5).repeat(8, 1)
     support = mc.Batch(pictures[:, :5], labels)
     query = mc.Batch(pictures[:, 5:], labels.repeat_interleave(5, 1))
-    model = mc.models.Conv4(5)
+    model = mc.models.Conv4(5, warp=warp)
     plan = mc.Plan(chunk=1 if device == "cpu" else "all")
     objective = mc.Objective(model, mc.losses.cross_entropy, plan, device=device)
-    return objective, mc.Episode(support, query), 0.1
+    return objective, mc.Episode(support, query, {"order": torch.arange(8)}), 0.1
 
 
 def prepared(method: Method, objective: mc.Objective, episodes: mc.Episode) -> Callable[[], object]:
@@ -81,12 +88,13 @@ def prepared(method: Method, objective: mc.Objective, episodes: mc.Episode) -> C
 
 def measured(case: str, options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Return the figures of one case, by contestant."""
-    objective, episodes, lr = problem(case, options.device)
-    episodes = tree.to(episodes, objective.place())
-    field = contestants(options.steps, lr)
-    runs = {name: prepared(method, objective, episodes) for name, method in field.items()}
+    plain, _, lr = problem(case, options.device, warp=False)
+    runs = {}
+    for name, method in contestants(options.steps, lr).items():
+        objective, episodes, _ = problem(case, options.device, warp=name == "warp")
+        runs[name] = prepared(method, objective, tree.to(episodes, objective.place()))
     times = race(runs, options.rounds, options.device)
-    peaks = {name: peak_bytes(run, objective.place()) for name, run in runs.items()}
+    peaks = {name: peak_bytes(run, plain.place()) for name, run in runs.items()}
     found = {}
     for name in runs:
         relative = ratio(times[name], times["maml"])
