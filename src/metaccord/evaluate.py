@@ -89,15 +89,16 @@ def evaluate(
             protocol.statistics,
             tasks.classifies,
         )
-        for run in _runs(method, objective, state, stream, protocol)
+        for run in adapted_runs(method, objective, state, stream, protocol)
     ]
     losses, correct = (torch.cat(column).cpu() for column in zip(*measured, strict=True))
     return Scores(protocol, at, losses, correct if tasks.classifies else None)
 
 
-def _runs(
+def adapted_runs(
     method: Method, objective: Objective, state: MetaState, tasks: TaskSource, protocol: Protocol
 ) -> Iterator[Adaptation]:
+    """Yield the isolated runs of a protocol's tasks, a batch of tasks at a time."""
     for start in range(0, protocol.tasks, BATCH):
         chosen = range(start, min(start + BATCH, protocol.tasks))
         episodes = tree.to(tasks.episodes(protocol.split, 0, chosen), objective.place())

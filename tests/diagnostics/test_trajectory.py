@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from dataclasses import replace
 from functools import partial
@@ -125,7 +126,7 @@ def test_targets_are_those_of_evaluate(statistics: str) -> None:
 def test_plans_and_batches_change_nothing(plan: mc.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     method, goal, state, tasks = setting()
     whole = flattened(measure(method, goal, state, tasks, PROTOCOL, curvature_tasks=5))
-    monkeypatch.setattr(trajectory, "BATCH", 3)
+    monkeypatch.setattr(importlib.import_module("metaccord.evaluate"), "BATCH", 3)
     monkeypatch.setattr(trajectory, "ROOM", 1)
     pieces = measure(*setting(plan), PROTOCOL, curvature_tasks=5)
     assert pieces.curvature_tasks == 5

@@ -14,7 +14,7 @@ from metaccord.diagnostics.curvature import extremes
 from metaccord.diagnostics.geometry import Pairs, displacements
 from metaccord.diagnostics.hessians import Hessians
 from metaccord.errors import UsageError
-from metaccord.evaluate import BATCH, isolated, predict
+from metaccord.evaluate import adapted_runs, predict
 from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.protocol import Protocol, Statistics
@@ -130,14 +130,12 @@ def measure(
         )
     objective = settled(objective.planned(replace(objective.plan, compile=False, checkpoint=False)))
     stream, tally = replace(tasks, seed=protocol.seed), _Tally()
-    for start in range(0, protocol.tasks, BATCH):
-        chosen = range(start, min(start + BATCH, protocol.tasks))
-        episodes = tree.to(stream.episodes(protocol.split, 0, chosen), objective.place())
-        run = isolated(method, objective, state, episodes)
-        stack = tree.expand(state.params, len(chosen))
-        tally.geometry(objective, run, met(method, stack, run, 0))
+    for run in adapted_runs(method, objective, state, stream, protocol):
+        count = tree.tasks_in(run.episodes)
+        tally.geometry(objective, run, met(method, tree.expand(state.params, count), run, 0))
         tally.losses(objective, run, protocol.statistics, stream.classifies)
-        tally.curvature(objective, run, min(curved - start, len(chosen)))
+        tally.curvature(objective, run, min(curved, count))
+        curved -= count
     return tally.scores(protocol)
 
 

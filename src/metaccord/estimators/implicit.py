@@ -173,9 +173,7 @@ def solve(matrix: Callable[[Stacked], Stacked], right: Stacked, iterations: int)
             x = tree.scale(right, negative)
         going = going & (bend > 0)
         length = torch.where(going, square / torch.where(going, bend, 1.0), 0.0)
-        x = {
-            k: v + s for (k, v), s in zip(x.items(), tree.scale(way, length).values(), strict=True)
-        }
+        x = tree.plus(x, tree.scale(way, length))
         rest = tree.difference(rest, tree.scale(image, length))
         after = tree.dot(rest, rest)
         ratio = torch.where(going, after / torch.where(going, square, 1.0), 0.0)
