@@ -22,7 +22,7 @@ from race import race, ratio, spread
 import metaccord as mc
 from metaccord import methods, tree
 from metaccord.interactions import GradientSharing
-from metaccord.memory import peak_bytes
+from metaccord.memory import keep_freed, peak_bytes
 from metaccord.method import Method
 from metaccord.tasks.stream import uniforms, words
 
@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed()  # as the command line does
     record = described(options)
     for case in options.cases:
         record["cases"][case] = measured(case, options)

@@ -20,7 +20,7 @@ from metaccord.analysis import QUANTITIES, Analysis, classifies, column, correla
 from metaccord.cli.interrupt import Interrupt, listening
 from metaccord.cli.options import Folder, Number, Switch
 from metaccord.cli.progress import EVERY
-from metaccord.cli.threads import set_threads
+from metaccord.cli.process import tune_process
 from metaccord.errors import UsageError
 from metaccord.protocol import Protocol
 from metaccord.statistics import Interval
@@ -124,7 +124,7 @@ def measured(runs: Runs, interrupt: Interrupt, quiet: bool = False) -> None:
     for name, step in shown:
         if interrupt():
             return
-        set_threads(runs[name].experiment)
+        tune_process(runs[name].experiment)
         runs[name].measure(step)
 
 

@@ -18,7 +18,7 @@ from metaccord.cli.evaluate import scored
 from metaccord.cli.interrupt import listening
 from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch
 from metaccord.cli.progress import shown
-from metaccord.cli.threads import set_threads
+from metaccord.cli.process import tune_process
 from metaccord.defaults import default
 from metaccord.errors import UsageError
 from metaccord.experiment import Experiment
@@ -134,7 +134,7 @@ def trained(
                 mine = experiment.changed([f"seed={seed}"])
                 exists = (folder / "run.json").exists()
                 begun = done(folder) if exists else 0
-                set_threads(mine)
+                tune_process(mine)
                 if begun < mine.steps:
                     records = run(mine, folder, resume=exists, stop=interrupt)
                     title = f"{label}, seed {seed}"

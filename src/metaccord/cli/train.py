@@ -8,7 +8,7 @@ from pathlib import Path
 from metaccord.cli.interrupt import listening
 from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch, Tasks
 from metaccord.cli.progress import shown
-from metaccord.cli.threads import set_threads
+from metaccord.cli.process import tune_process
 from metaccord.defaults import default
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.experiment import Experiment
@@ -68,7 +68,7 @@ def train(
         print(f"{folder} has all {start} steps: raise --steps to go on", file=sys.stderr)
         return 0
     step = start
-    set_threads(experiment)
+    tune_process(experiment)
     with listening() as interrupt:
         records = run(experiment, folder, resume=resume, stop=interrupt)
         for record in shown(
