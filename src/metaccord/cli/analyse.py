@@ -19,8 +19,8 @@ from metaccord import fs, jsontree
 from metaccord.analysis import QUANTITIES, Analysis, classifies, column, correlations
 from metaccord.cli.interrupt import Interrupt, listening
 from metaccord.cli.options import Folder, Number, Switch
-from metaccord.cli.progress import EVERY
 from metaccord.cli.process import tune_process
+from metaccord.cli.progress import EVERY
 from metaccord.errors import UsageError
 from metaccord.protocol import Protocol
 from metaccord.statistics import Interval

@@ -17,8 +17,8 @@ from torch import Tensor
 from metaccord.cli.evaluate import scored
 from metaccord.cli.interrupt import listening
 from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch
-from metaccord.cli.progress import shown
 from metaccord.cli.process import tune_process
+from metaccord.cli.progress import shown
 from metaccord.defaults import default
 from metaccord.errors import UsageError
 from metaccord.experiment import Experiment

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from metaccord.cli.interrupt import listening
 from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch, Tasks
-from metaccord.cli.progress import shown
 from metaccord.cli.process import tune_process
+from metaccord.cli.progress import shown
 from metaccord.defaults import default
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.experiment import Experiment
