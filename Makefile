@@ -11,8 +11,8 @@ test: dev  ## install and run the tests
 	.venv/bin/python -m pytest
 
 check: dev  ## lint and types
-	.venv/bin/ruff format --check src tests benchmarks experiments docs
-	.venv/bin/ruff check src tests benchmarks experiments docs
+	.venv/bin/ruff format --check src tests benchmarks experiments reliability docs
+	.venv/bin/ruff check src tests benchmarks experiments reliability docs
 	.venv/bin/mypy
 
 install: .venv/installed

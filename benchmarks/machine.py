@@ -27,7 +27,9 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
             "torch": torch.__version__,
             "cpu": processor(),
             "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+            "device": torch.cuda.get_device_name()
+            if getattr(options, "device", "cpu") == "cuda"
+            else "cpu",
         },
         "cases": {},
     }

@@ -45,6 +45,12 @@ class ResourceError(MetaccordError, RuntimeError):
     exit_code = 6
 
 
+class PeerError(MetaccordError, RuntimeError):
+    """Another process of the training died, hung or disagrees; nothing was saved since."""
+
+    exit_code = 7
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean 'x'?`` for the closest known name, else the list of known names.
 
