@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from metaccord.errors import UsageError
@@ -23,9 +24,11 @@ class TaskAxis:
             released, so that an interaction that wrongly claims independence is caught.
         ranks: The processes that the tasks are spread over evenly, rank r having the r-th part;
             None: all are here.
+        exact: Add rows in task order, for the same bits with any number of processes.
 
     Attributes:
         local: Number of tasks T of this process.
+        tasks: Which of the N tasks they are.
 
     Raises:
         UsageError: for no tasks, or a number that the processes do not divide.
@@ -41,6 +44,7 @@ class TaskAxis:
     isolated: bool = False
     closed: bool = False
     ranks: Ranks | None = None
+    exact: bool = False
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -59,6 +63,12 @@ class TaskAxis:
         return self.count if self.ranks is None else self.count // self.ranks.count
 
     @property
+    def tasks(self) -> range:
+        """The tasks of this process, by their place among all."""
+        start = 0 if self.ranks is None else self.ranks.rank * self.local
+        return range(start, start + self.local)
+
+    @property
     def size(self) -> int:
         """Number of tasks that a mean divides by: 1 when isolated."""
         return 1 if self.isolated else self.count
@@ -69,15 +79,20 @@ class TaskAxis:
 
     def sum(self, x: Tensor) -> Tensor:
         """Return ``[T, ...]`` whose rows all hold the sum over tasks; isolated: ``x``."""
-        self._refuse_closed()
-        return x if self.isolated else self._total(x).expand_as(x)
+        return self._total(x, 1)
 
     def mean(self, rows: Stacked) -> Stacked:
         """Return the mean over tasks in every row; isolated: the rows themselves."""
-        self._refuse_closed()
-        if self.isolated:
-            return rows
-        return {k: (self._total(v) / self.count).expand_as(v) for k, v in rows.items()}
+        if self.isolated or self.ranks is None:
+            return {k: self._total(v, self.count) for k, v in rows.items()}
+        found: Stacked = {}
+        for kind in {v.dtype: None for v in rows.values()}:  # one exchange for all names together
+            alike = {k: v for k, v in rows.items() if v.dtype == kind}
+            flat = torch.cat([v.reshape(self.local, -1) for v in alike.values()], 1)
+            sizes = [v[0].numel() for v in alike.values()]
+            parts = torch.split(self._total(flat, self.count), sizes, 1)
+            found |= {k: part.view_as(v) for (k, v), part in zip(alike.items(), parts, strict=True)}
+        return {k: found[k] for k in rows}
 
     def gather(self, rows: Tensor) -> Tensor:
         """Return the rows of all tasks: ``[T, ...] -> [N, ...]``, from elsewhere without graph.
@@ -96,10 +111,13 @@ class TaskAxis:
             )
         return rows if self.ranks is None else self.ranks.gather(rows.detach())
 
+    def everyone(self, rows: Tensor) -> Tensor:
+        """Return a note of each task, of all tasks if they meet: ``[T, ...] -> [N, ...]``."""
+        return rows if self.isolated else self.gather(rows)
+
     def mine(self, rows: Tensor) -> Tensor:
         """Return this process's part of the rows of all tasks: ``[N, ...] -> [T, ...]``."""
-        start = 0 if self.ranks is None else self.ranks.rank * self.local
-        return rows[start : start + self.local]
+        return rows[self.tasks.start : self.tasks.stop]
 
     def gram(self, flat: Tensor) -> Tensor:
         """Return the inner products of all pairs of tasks: ``[T, P] -> [N, N]``.
@@ -110,9 +128,14 @@ class TaskAxis:
         every = self.gather(flat)
         return every @ every.T
 
-    def _total(self, x: Tensor) -> Tensor:
-        here = x.sum(0, keepdim=True)
-        return here if self.ranks is None else total(here, self.ranks)
+    def _total(self, x: Tensor, divisor: int) -> Tensor:
+        self._refuse_closed()
+        if self.isolated:
+            return x
+        if self.ranks is None and not self.exact:
+            here = x.sum(0, keepdim=True)
+            return (here / divisor if divisor > 1 else here).expand_as(x)
+        return total(x, self.ranks, self.exact, divisor)
 
     def _refuse_closed(self) -> None:
         if self.closed:

@@ -42,6 +42,8 @@ class Experiment:
         checkpoint_every: Meta-steps between checkpoints; the newest two and the best stay.
         keep_every: Checkpoints at multiples of this step are written, too, and stay for ever; 0:
             none.
+        deterministic: Sums in task order and fixed chunks, for the same bits with any number of
+            processes that divides ``num_tasks``.
 
     Raises:
         UsageError: for numbers out of range.
@@ -61,6 +63,7 @@ class Experiment:
     validation_tasks: int = 100
     checkpoint_every: int = 500
     keep_every: int = 0
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("num_tasks", 1), ("checkpoint_every", 1)):

@@ -1,7 +1,8 @@
-"""Tasks that are spread over several processes: the two exchanges, and one differentiable sum."""
+"""Tasks that are spread over several processes: the two exchanges, and what is made of them."""
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, Protocol
 
 import torch
@@ -53,29 +54,56 @@ class ProcessRanks:
         return torch.cat(rows)
 
 
-def total(x: Tensor, ranks: Ranks) -> Tensor:
-    """Return the sum over ranks, differentiable any number of times.
+def spread(content: bytes, ranks: Ranks) -> bytes:
+    """Return what rank 0 has; what the others pass is not used."""
+    mine = content if ranks.rank == 0 else b""
+    size = int(ranks.sum(torch.tensor(len(mine))))
+    whole = torch.zeros(size, dtype=torch.uint8)
+    if mine:
+        whole.copy_(torch.frombuffer(bytearray(mine), dtype=torch.uint8))
+    return bytes(ranks.sum(whole).to(torch.uint8).numpy())
 
-    Every rank gets the same sum, so the gradient that flows back to a rank is the sum of those of
-    all ranks: the operation is its own adjoint.
+
+def largest(value: int, ranks: Ranks | None) -> int:
+    """Return the largest value of all ranks; without ranks, the value."""
+    return value if ranks is None else int(ranks.gather(torch.tensor([value])).max())
+
+
+def total(x: Tensor, ranks: Ranks | None, exact: bool, divisor: int = 1) -> Tensor:
+    """Return ``[T, ...]`` whose rows all hold the sum over the tasks of all ranks, divided.
+
+    Differentiable any number of times. As a matrix over all tasks the operation is equal numbers
+    and so its own adjoint: the gradients of all rows of all ranks are summed in the same way.
+
+    Args:
+        x: One row per task of this rank, ``[T, ...]``.
+        ranks: Who takes part; None: this process alone.
+        exact: Bring all rows together and add them in task order: the same bits for any number
+            of ranks, for N times the traffic.
+        divisor: The number of tasks for a mean.
     """
-    found: Tensor = _Total.apply(x, ranks)  # type: ignore[no-untyped-call]
+    found: Tensor = _Total.apply(x, ranks, exact, divisor)  # type: ignore[no-untyped-call]
     return found
 
 
 class _Total(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, ranks: Ranks) -> Tensor:
-        """Exchange."""
-        return ranks.sum(x)
+    def forward(x: Tensor, ranks: Ranks | None, exact: bool, divisor: int) -> Tensor:
+        """Add the rows."""
+        if exact:
+            found = reduce(torch.add, (x if ranks is None else ranks.gather(x)).unbind())
+        else:
+            here = x.sum(0)
+            found = here if ranks is None else ranks.sum(here)
+        return (found / divisor if divisor > 1 else found.clone()).expand_as(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         """Keep who takes part."""
         del output
-        ctx.ranks = inputs[1]
+        ctx.others = inputs[1:]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        """Exchange the gradients in the same way."""
-        return total(grad, ctx.ranks), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        """Add the gradients in the same way."""
+        return total(grad, *ctx.others), None, None, None

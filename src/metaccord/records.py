@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metaccord.axis import TaskAxis
 from metaccord.engine import Plan
 from metaccord.errors import NumericalError
 from metaccord.outer import optimizer_tensors
-from metaccord.types import MetaState, MetaStep, Params
+from metaccord.types import Adaptation, MetaState, MetaStep, Params
 
 Number = float | list[float]
 
@@ -54,29 +55,31 @@ class Record:
         return {"step": self.step, "seconds": self.seconds, **self.numbers}
 
 
-def collect(found: MetaStep, norm: Tensor, step: int) -> dict[str, Number]:
+def collect(found: MetaStep, norm: Tensor, step: int, axis: TaskAxis) -> dict[str, Number]:
     """Bring the recorded numbers to the host in one transfer and refuse what is not finite.
 
     Args:
         found: The meta-step.
         norm: Euclidean norm of its averaged gradient, ``[]``.
         step: Its index, for the message.
+        axis: The tasks, whose losses are brought together.
 
     Raises:
         NumericalError: naming the step, tensors and tasks.
     """
+    run = _everyone(found.run, axis)
     tensors = {"grad_norm": norm, **found.notes}
-    if found.run.losses is not None:
-        tensors["query_loss"] = found.run.losses.mean()
-    if found.run.support_losses:
-        which = 0 if found.run.losses is not None else -1
-        tensors["support_loss"] = found.run.support_losses[which].mean()
+    if run.losses is not None:
+        tensors["query_loss"] = run.losses.mean()
+    if run.support_losses:
+        which = 0 if run.losses is not None else -1
+        tensors["support_loss"] = run.support_losses[which].mean()
     slots = [v for v in found.running.values() if v.is_floating_point()]
     guard = sum((v.sum() for v in slots), norm.new_zeros(()))
     packed = torch.cat([v.detach().flatten().double() for v in (*tensors.values(), guard)])
     values = packed.tolist()  # the only synchronisation of a meta-step
     if not all(map(_finite, values)):
-        raise NumericalError(_diagnosis(found, step))
+        raise NumericalError(_diagnosis(found._replace(run=run), step))
     numbers: dict[str, Number] = {}
     start = 0
     for name, tensor in tensors.items():
@@ -84,6 +87,18 @@ def collect(found: MetaStep, norm: Tensor, step: int) -> dict[str, Number]:
         numbers[name] = piece[0] if tensor.dim() == 0 else piece
         start += tensor.numel()
     return numbers
+
+
+def _everyone(run: Adaptation, axis: TaskAxis) -> Adaptation:
+    """Return the run with the losses of the tasks of all processes, in one exchange."""
+    found = [*run.support_losses, *([] if run.losses is None else [run.losses])]
+    if axis.ranks is None or not found:
+        return run
+    losses = axis.gather(torch.stack(found, 1)).unbind(1)
+    steps = len(run.support_losses)
+    return run._replace(
+        support_losses=losses[:steps], losses=None if run.losses is None else losses[steps]
+    )
 
 
 def _finite(value: float) -> bool:

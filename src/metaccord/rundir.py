@@ -20,6 +20,7 @@ from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.rundir_files import (
     CHECKPOINTS,
+    FAILURE,
     RECORDS,
     RUN,
     Lock,
@@ -191,6 +192,11 @@ class RunDirectory:
         if log.damage is not None or len(content) != log.end:
             fs.write_atomic(self.path / RECORDS, content)
         self._end = len(content)
+
+    def write_failure(self, facts: dict[str, Any]) -> None:
+        """Write down which meta-step failed and how, in place of an earlier failure."""
+        self._must_be_locked("write_failure")
+        fs.write_atomic(self.path / FAILURE, jsontree.seal(facts, "failure"))
 
     def _must_be_locked(self, verb: str) -> None:
         if self._lock is None or not self._lock.held:

@@ -15,6 +15,7 @@ from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError, UsageError
 
 RUN, RECORDS, CHECKPOINTS, LOCK = "run.json", "records.jsonl", "checkpoints", ".lock"
+FAILURE = "failure.json"
 _OWN = frozenset({RUN, RECORDS, CHECKPOINTS, LOCK, f".{RUN}.staging"})
 _log = logging.getLogger(__name__)
 
@@ -194,3 +195,20 @@ def _leave_locks_to_the_parent() -> None:
 
 
 os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+
+
+def read_failure(folder: Path) -> dict[str, Any] | None:
+    """Return what :meth:`~metaccord.rundir.RunDirectory.write_failure` wrote last, or None.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    if FAILURE not in fs.names(folder):
+        return None
+    try:
+        found: dict[str, Any] = jsontree.unseal(fs.read(folder / FAILURE, 1 << 20))
+    except ValueError as error:
+        raise CheckpointError(
+            f"{str(folder / FAILURE)!r} is damaged ({error}): name the step with --step"
+        ) from error
+    return found

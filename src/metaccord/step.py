@@ -64,12 +64,13 @@ def traced(
     rows, run = method.estimator.task_gradients(method, objective, state, episodes, axis)
     own = owns(tree.expand(state.params, axis.local), state.running)
     rows, notes = method.interaction.reconcile(own, rows, run, axis)  # place 4
-    seen, more = method.interaction.observe(own, run, axis)
+    kept, more = method.interaction.observe(own, run, axis)
     running = {
         **tree.under(method.rule.observe(run.carry, axis), "rule"),
         **tree.under(method.estimator.observe(tree.scope(state.running, "estimator")), "estimator"),
-        **tree.under(seen, "interaction"),
+        **tree.under(kept, "interaction"),
     }
-    notes = {**tree.under(run.notes, "estimator"), **notes, **more}
+    seen = {k: axis.everyone(v) for k, v in run.notes.items()}
+    notes = {**tree.under(seen, "estimator"), **notes, **more}
     grads = tree.first(axis.mean(rows))  # the only average
     return MetaStep(grads, rows, {**state.running, **running}, run, notes)

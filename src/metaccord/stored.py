@@ -21,6 +21,7 @@ from metaccord.errors import CheckpointError, ResourceError, UsageError
 from metaccord.experiment import Experiment
 from metaccord.objective import Objective
 from metaccord.rundir import RunDirectory, compare_config
+from metaccord.rundir_files import RUN
 from metaccord.serial import to_tree
 from metaccord.tasks import TaskSource
 from metaccord.types import MetaState, Params
@@ -48,7 +49,7 @@ def opened(experiment: Experiment, out: Path, resume: bool) -> Iterator[RunDirec
             yield folder
         return
     with RunDirectory.open(out) as folder:
-        refuse_changes(out, folder.config["experiment"], config["experiment"])
+        refuse_changes(out, stored(folder).tree(), config["experiment"])
         for line in compare_config(folder.config["versions"], config["versions"]):
             log.warning("resuming elsewhere, not exact to the bit: %s", line)
         yield folder
@@ -162,14 +163,24 @@ def stored(folder: RunDirectory) -> Experiment:
     """Return the experiment of a run folder.
 
     Raises:
-        CheckpointError: if the folder is one of :func:`metaccord.save`.
+        CheckpointError: if the folder is one of :func:`metaccord.save`, or if it holds settings
+            that this version does not know.
     """
     config = folder.config
     if "experiment" not in config:
         raise CheckpointError(
             f"{str(folder.path)!r} holds weights without an experiment: use metaccord.load"
         )
-    return Experiment.from_tree(config["experiment"])
+    tree = config["experiment"]
+    try:
+        if not isinstance(tree, dict) or not tree.keys() >= {"tasks", "model", "method"}:
+            raise UsageError("tasks, model or method is missing")
+        return Experiment.from_tree(tree)
+    except UsageError as error:
+        raise CheckpointError(
+            f"{str(folder.path / RUN)!r} holds settings that this version refuses ({error}): use "
+            "the version of metaccord that wrote it, or start again in another --out"
+        ) from error
 
 
 def load_state(path: Path, step: int | None = None) -> tuple[Experiment, MetaState, Params]:

@@ -17,10 +17,11 @@ from metaccord.inspection import inspect
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
 from metaccord.outer import Outer, restore_optimizer
+from metaccord.ranks import Ranks
 from metaccord.records import Record, collect
 from metaccord.step import traced
 from metaccord.tasks.source import TaskSource
-from metaccord.tuning import settled, tune
+from metaccord.tuning import fixed, settled, tune
 from metaccord.types import Episode, MetaState, MetaStep, Params
 
 log = logging.getLogger("metaccord")
@@ -38,6 +39,8 @@ def train(
     seed: int = 0,
     state: MetaState | None = None,
     slots: Params | None = None,
+    ranks: Ranks | None = None,
+    exact: bool = False,
 ) -> Iterator[Record]:
     """Meta-train, yielding a record after each meta-step; stop by ``break``.
 
@@ -53,25 +56,34 @@ def train(
         seed: Of the initial weights, if there is no ``state``.
         state: Where to go on; it is copied, not changed.
         slots: Tensors of the outer optimiser to go on with (``Record.slots``).
+        ranks: The processes that the tasks are spread over, each of which calls this with the
+            same arguments; None: this one alone.
+        exact: Sums in task order and fixed chunks (one task, unless the plan has a number): the
+            same bits with any number of processes.
 
     Yields:
         A :class:`metaccord.Record`; its ``state`` is live: the next step changes its tensors.
 
     Raises:
-        UsageError: for numbers out of range, a model or criterion of the wrong shape, or a
-            parameter that never receives a gradient.
+        UsageError: for numbers out of range, a model or criterion of the wrong shape, a
+            parameter that never receives a gradient, tasks that the processes do not divide, or
+            a plan that needs one process.
         NumericalError: if a loss or gradient is not finite; nothing was updated with it.
+        PeerError: if another process is lost.
     """
     if steps < 1 or num_tasks < 1:
         raise UsageError(f"steps={steps} and num_tasks={num_tasks}: both must be at least 1")
     outer = outer or Outer()
     state = initialise(method, objective, seed=seed) if state is None else copied(state)
-    device = objective.place()
-    episodes = tree.to(tasks.episodes("train", state.step, range(num_tasks)), device)
+    device, axis = objective.place(), TaskAxis(num_tasks, ranks=ranks, exact=exact)
+    episodes = tree.to(tasks.episodes("train", state.step, axis.tasks), device)
     if state.step < steps:
         inspect(objective, state, episodes)
-    objective = settled(objective.planned(tune(method, objective, state, episodes)))
-    compute = _Phases(method, objective, TaskAxis(num_tasks))
+    if ranks is not None or exact:
+        objective = fixed(objective, axis)
+    else:
+        objective = settled(objective.planned(tune(method, objective, state, episodes)))
+    compute = _Phases(method, objective, axis)
     optimizer = outer.build(state.params.values())
     if slots is not None:
         restore_optimizer(optimizer, state.params, slots)
@@ -79,10 +91,10 @@ def train(
     for step in range(first, steps):
         start = time.perf_counter()
         if step > first:
-            episodes = tree.to(tasks.episodes("train", step, range(num_tasks)), device)
+            episodes = tree.to(tasks.episodes("train", step, axis.tasks), device)
         found = compute.at(step)(state.params, state.running, method.rule.arranged(episodes))
         norm = global_norm(found.grads)
-        numbers = collect(found, norm, step)  # the one synchronisation; raises
+        numbers = collect(found, norm, step, axis)  # the one synchronisation; raises
         for group in optimizer.param_groups:
             group["lr"] = outer.rate(step, steps)
         grads = outer.clipped(found.grads, norm)

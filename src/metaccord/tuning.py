@@ -13,7 +13,7 @@ from torch import nn
 from metaccord import tree
 from metaccord.axis import TaskAxis
 from metaccord.engine import Plan
-from metaccord.errors import ResourceError
+from metaccord.errors import ResourceError, UsageError
 from metaccord.memory import peak_bytes
 from metaccord.types import Episode, MetaState
 
@@ -28,13 +28,39 @@ def settled(objective: Objective) -> Objective:
     """Return the objective with ``chunk="auto"`` replaced by a fixed rule.
 
     Convolutions on a CPU run task by task (grouped convolutions are slow there); everything
-    else runs under one ``vmap``. Nothing is timed, so the choice is always the same.
+    else runs under one ``vmap``. Nothing is timed, so the choice is always the same. What cannot
+    run under ``vmap`` runs task by task whatever the plan says.
     """
+    if objective.loops and not objective.plan.compile:
+        return objective.planned(replace(objective.plan, chunk=1, memory=None))
     if objective.plan.chunk != "auto":
         return objective
     convolves = any(isinstance(m, nn.modules.conv._ConvNd) for m in objective.model.modules())
     chunk: int | Literal["all"] = 1 if convolves and objective.place().type == "cpu" else "all"
     return objective.planned(replace(objective.plan, chunk=chunk, memory=None))
+
+
+def fixed(objective: Objective, axis: TaskAxis) -> Objective:
+    """Return the objective with a plan that follows a rule, for several processes or equal bits.
+
+    Raises:
+        UsageError: if the plan is compiled or has a memory budget, or if in exact mode its chunk
+            does not divide the tasks of a process.
+    """
+    plan, where = objective.plan, "several processes" if axis.ranks else "deterministic mode"
+    if plan.compile:
+        raise UsageError(f"plan.compile cannot go with {where}: leave it out")
+    if plan.memory is not None:
+        raise UsageError(f"plan.memory is measured, so not with {where}: set plan.chunk instead")
+    if not axis.exact:
+        return settled(objective)
+    chunk = 1 if plan.chunk == "auto" else plan.chunk
+    if chunk == "all" or axis.local % chunk:
+        raise UsageError(
+            f"plan.chunk is {chunk!r}: in deterministic mode it must divide the {axis.local} tasks "
+            "of a process; use 1, or leave it out"
+        )
+    return objective.planned(replace(plan, chunk=chunk))
 
 
 def tune(method: Method, objective: Objective, state: MetaState, episodes: Episode) -> Plan:
@@ -53,6 +79,9 @@ def tune(method: Method, objective: Objective, state: MetaState, episodes: Episo
         ResourceError: if no candidate keeps to the memory budget.
     """
     plan, count = objective.plan, tree.tasks_in(episodes)
+    if not plan.compile and plan.chunk != 1 and count > 1:
+        probe(objective, state, episodes)
+        plan = replace(plan, chunk=1) if objective.loops else plan
     if plan.chunk != "auto" and plan.memory is None:
         return plan
     plain, budget = replace(plan, memory=None), plan.budget()
@@ -81,6 +110,14 @@ def tune(method: Method, objective: Objective, state: MetaState, episodes: Episo
     kind = ", checkpointed" if plans[best].checkpoint else ""
     log.info("plan: chunk %s of %d%s (%s)", plans[best].chunk, count, kind, seen)
     return plans[best]
+
+
+def probe(objective: Objective, state: MetaState, episodes: Episode) -> None:
+    """Try one forward pass of two tasks under ``vmap``, so that the plan knows if it fails."""
+    stack = tree.expand(tree.scope(state.params, "model"), 2)
+    support = tree.mapped(lambda leaf: leaf[:2], episodes.support)
+    with torch.no_grad():
+        objective.planned(replace(objective.plan, chunk="all", memory=None)).losses(stack, support)
 
 
 class Measured(NamedTuple):

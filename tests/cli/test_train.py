@@ -210,7 +210,7 @@ def test_a_measured_plan_is_stored_and_used_again(
         used.append(objective.plan)
         return evaluate(method, objective, *rest)
 
-    monkeypatch.setattr("metaccord.runs.evaluate", watched)
+    monkeypatch.setattr("metaccord.book.evaluate", watched)
     for _ in mc.run(experiment, place / "whole"):
         pass
     for _ in mc.run(experiment, place / "run", stop=stopping(3)):

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(app.cli(prog="metaccord", args=argv) or 0)
     except MetaccordError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_speaker()}{error}", file=sys.stderr)
         return error.exit_code
     except (MemoryError, RuntimeError) as error:
         if not _memory_ran_out(error):
@@ -58,6 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         log.removeHandler(handler)
         log.level, log.propagate = before
+
+
+def _speaker() -> str:
+    """Return which process of several speaks, unless it is the first."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f"[rank {rank}] "
 
 
 def _memory_ran_out(error: Exception) -> bool:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
-from metaccord.cli.interrupt import listening
+from metaccord import jsontree
+from metaccord.cli.interrupt import Interrupt, listening
 from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch, Tasks
 from metaccord.cli.process import tune_process
 from metaccord.cli.progress import shown
 from metaccord.defaults import default
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.experiment import Experiment
+from metaccord.peers import TIMEOUT, joined, restarted
+from metaccord.ranks import Ranks, largest, spread
 from metaccord.rundir import RunDirectory
+from metaccord.rundir_files import RUN
 from metaccord.runs import run
 from metaccord.stored import done, refuse_changes, stored
 from metaccord.tasks import Nodes
@@ -28,10 +34,11 @@ def train(
     device: Name = None,
     out: Folder = None,
     resume: Switch = False,
+    timeout: float = TIMEOUT,
     json: Switch = False,
     set: Settings = (),
 ) -> int:
-    """Meta-train on a family of tasks.
+    """Meta-train on a family of tasks, in one process or in those that torchrun starts.
 
     Args:
         tasks: sinusoid, quadratics, omniglot, sign_digits, or graph:NAME such as
@@ -46,44 +53,107 @@ def train(
         device: cpu (the default) or cuda.
         out: Folder of the run (default: runs/TASKS-METHOD-SEED).
         resume: Go on with the run in --out, exactly where it stopped.
+        timeout: Seconds until a silent process of several is given up.
         json: One JSON object per meta-step on standard output.
         set: Any other setting as name=value, for example rule.lr=0.1 model.hidden=[40,40].
     """
-    flags = {"steps": steps, "seed": seed, "device": device}
-    given = [f"{name}={value}" for name, value in flags.items() if value is not None]
+    if not timeout > 0:
+        raise UsageError(f"--timeout is {timeout:g}: give seconds above 0")
+    with joined(timeout) as ranks:
+        if ranks is None or ranks.rank == 0:
+            given = {"steps": steps, "seed": seed, "device": device}
+            settings = [f"{k}={v}" for k, v in given.items() if v is not None]
+            job = _job(tasks, method, with_, [*settings, *set], out, resume)
+            if ranks is not None:
+                spread(jsontree.encode(job.experiment.tree(), "settings").encode(), ranks)
+            return _lead(tasks, job, ranks, as_json=json)
+        return _follow(Experiment.from_tree(jsontree.decode(spread(b"", ranks))), ranks)
+
+
+class _Job(NamedTuple):
+    """What is to be trained, where, and whether it goes on."""
+
+    experiment: Experiment
+    folder: Path
+    resume: bool
+
+
+class _Stop:
+    """Whether a signal has come to any process, and which exit code belongs to it."""
+
+    def __init__(self, interrupt: Interrupt, ranks: Ranks | None) -> None:
+        self.interrupt, self.ranks, self.code = interrupt, ranks, 0
+
+    def __call__(self) -> bool:
+        """Ask all processes."""
+        self.code = largest(self.interrupt.code, self.ranks)
+        return self.code != 0
+
+
+def _job(
+    tasks: str,
+    method: str | None,
+    with_: str | None,
+    settings: list[str],
+    out: Path | None,
+    resume: bool,
+) -> _Job:
+    """Return what the command line asks for."""
     wanted = [name for name in (with_ or "").split(",") if name]
     base, plus, others = (method or "").partition("+")
     if plus:
         others = others.replace("+", ",")
         raise UsageError(f"--method {method}: write --method {base} --with {others}")
     if resume:
-        experiment, folder = _resumed(tasks, method, with_, wanted, [*given, *set], out)
-    else:
-        experiment = default(tasks, method or "maml", wanted).changed([*given, *set])
-        name = f"{tasks}-{experiment.method.label}-{experiment.seed}"
-        folder = out or Path("runs") / name.replace(":", "-").replace("/", "-")
-    title = f"{experiment.method.label} on {tasks}"
+        return _Job(*_resumed(tasks, method, with_, wanted, settings, out), True)
+    experiment = default(tasks, method or "maml", wanted).changed(settings)
+    name = f"{tasks}-{experiment.method.label}-{experiment.seed}"
+    folder = out or Path("runs") / name.replace(":", "-").replace("/", "-")
+    return _Job(experiment, folder, restarted() and (folder / RUN).exists())
+
+
+def _lead(tasks: str, job: _Job, ranks: Ranks | None, *, as_json: bool) -> int:
+    """Train, show and write, alone or as the first of several processes."""
+    experiment, folder, resume = job
     start = done(folder) if resume else 0
     if start >= experiment.steps:
         print(f"{folder} has all {start} steps: raise --steps to go on", file=sys.stderr)
+        if ranks is not None:
+            largest(1, ranks)
         return 0
-    step = start
+    if ranks is not None:
+        largest(0, ranks)
+    title, step = f"{experiment.method.label} on {tasks}", start
     tune_process(experiment)
     with listening() as interrupt:
-        records = run(experiment, folder, resume=resume, stop=interrupt)
+        stop = _Stop(interrupt, ranks)
+        records = run(experiment, folder, resume=resume, stop=stop, ranks=ranks)
         for record in shown(
-            records, title=title, start=start, steps=experiment.steps, as_json=json
+            records, title=title, start=start, steps=experiment.steps, as_json=as_json
         ):
             step = record.step
-    if interrupt.code:
+    if stop.code:
         print(
             f"interrupted at step {step}: saved; go on with: metaccord train {tasks} --out "
             f"{folder} --resume",
             file=sys.stderr,
         )
-        return interrupt.code
+        return stop.code
     print(f"saved {folder} at step {step}; next: metaccord evaluate {folder}", file=sys.stderr)
     return 0
+
+
+def _follow(experiment: Experiment, ranks: Ranks) -> int:
+    """Compute the share of one of the other processes; nothing is shown or written."""
+    if largest(0, ranks):
+        return 0
+    logging.getLogger("metaccord").setLevel(logging.ERROR)
+    tune_process(experiment)
+    with listening() as interrupt:
+        stop = _Stop(interrupt, ranks)
+        for _ in run(experiment, Path(), stop=stop, ranks=ranks):
+            pass
+    return stop.code
 
 
 def _resumed(

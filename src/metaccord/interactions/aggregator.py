@@ -98,8 +98,8 @@ class Aggregate(Interaction):
         self._check(found, axis.count if weighs else matrix.shape[1])
         found = found.detach().to(matrix.dtype)
         if weighs:
-            weights = axis.mine(found[order.argsort()])
-            return scale(rows, axis.size * weights), {"weights": weights}
+            weights = found[order.argsort()]
+            return scale(rows, axis.size * axis.mine(weights)), {"weights": weights}
         return rows | under(_expanded(found, model), "model"), {}
 
     def _built(self) -> Any:

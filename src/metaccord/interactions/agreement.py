@@ -65,7 +65,7 @@ class GradientAgreement(Interaction):
         found = weights(moved, score, axis)
         step = axis.sum(found[:, None] * moved)[0]  # [P]: sum_i w_i g_i
         notes = {
-            "weights": found,
+            "weights": axis.everyone(found),
             "effective_tasks": 1 / axis.sum(found * found)[0],
             "stretch": step.norm() / (total[0].norm() / axis.size).clamp_min(1e-30),
         }
