@@ -45,7 +45,7 @@ class Book:
         world: int,
     ) -> None:
         self.experiment, self.objective, self.folder = experiment, objective, folder
-        self.world = world
+        self.world = 1 if experiment.deterministic else world  # where it makes a difference
         self.model = fingerprint(objective)
         self.last: Record | None = None
         self.best: dict[str, Any] = {}
@@ -130,7 +130,7 @@ class Book:
         return scores.json()
 
     def _compare(self, world: int) -> None:
-        if world != self.world and not self.experiment.deterministic:
+        if world != self.world:
             log.warning(
                 "resuming with %d processes instead of %d: equal to rounding, not to the bit",
                 self.world, world,

@@ -85,6 +85,16 @@ class Outer:
         return grads
 
 
+def moments(optimizer: torch.optim.Optimizer) -> Params:
+    """Return the optimiser's tensors of the size of parameters, under numbers."""
+    return {
+        f"outer.{slot}.{index}": value
+        for index, slots in enumerate(optimizer.state.values())
+        for slot, value in slots.items()
+        if isinstance(value, Tensor) and value.dim() > 0
+    }
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Iterable[str]) -> Params:
     """Return the optimiser's tensors as ``<name of the parameter>/<slot>``."""
     order = list(names)

@@ -26,6 +26,7 @@ T = TypeVar("T")
 TIMEOUT = 120.0
 """Seconds until a silent process is given up (PyTorch's default is 30 minutes)."""
 ANSWER = 3.0  # seconds in which those who live say so, after an exchange has failed
+ADVICE = "go on from the last checkpoint with --resume"
 _NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
@@ -44,6 +45,8 @@ class Peers(ProcessRanks):
     def __init__(self, store: Store) -> None:
         super().__init__()
         self.store = store
+        launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        self.keeper = "the launcher" if launched else "rank 0"
         self.others = [rank for rank in range(self.count) if rank != self.rank]
         store.set(f"who/{self.rank}", f"{socket.gethostname()}, process {os.getpid()}")
 
@@ -64,43 +67,68 @@ class Peers(ProcessRanks):
         return self._met(lambda: super(Peers, self).gather(x))
 
     def complain(self, reason: str) -> None:
-        """Leave the reason why this process ends, for the others to read."""
+        """Leave the reason why this process ends, and give the others time to read it."""
         with suppress(RuntimeError):
             self.store.set("cause", f"rank {self.rank} ({self._who(self.rank)}): {reason}")
+            self._leave()
+            self._linger(self.others)
 
     def _met(self, exchange: Callable[[], T]) -> T:
         try:
             return exchange()
         except RuntimeError as error:
-            with suppress(RuntimeError):  # at once, so that nobody else waits for this one
-                dist.destroy_process_group()
-            raise PeerError(self._blame(error)) from error
+            self._leave()
+            raise PeerError(f"{self._blame(error)}; {ADVICE}") from error
+
+    def _leave(self) -> None:
+        """Close the connections at once, so that nobody waits for this process."""
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
 
     def _blame(self, error: RuntimeError) -> str:
         """Return who is lost: who left a reason, or does not answer."""
-        advice = "go on from the last checkpoint with --resume"
         try:
             self.store.set(f"here/{self.rank}", "yes")
             silent = self._silent()
-            if self.store.check(["cause"]):
-                return f"{self.store.get('cause').decode()}; {advice}"
             names = [f"rank {rank} ({self._who(rank)})" for rank in silent]
+            cause = self.store.get("cause").decode() if self.store.check(["cause"]) else None
+            self.store.set(f"told/{self.rank}", "yes")
+            self._linger([rank for rank in self.others if rank not in silent])
         except RuntimeError:
-            return f"the process that started all is gone, with its notes; {advice}"
-        if not names:
-            return f"an exchange failed, all ranks answer: {' '.join(str(error).split())}; {advice}"
-        return f"{', '.join(names)} died or hangs; {advice}"
+            return f"{self.keeper} is gone, and with it what the others noted"
+        if cause is not None:
+            return cause
+        if names:
+            return f"{', '.join(names)} died or hangs"
+        return f"an exchange failed though all ranks answer: {' '.join(str(error).split())}"
 
     def _silent(self) -> list[int]:
-        end, silent = time.monotonic() + ANSWER, self.others
-        while silent and time.monotonic() < end and not self.store.check(["cause"]):
-            time.sleep(0.05)
+        """Return the ranks that do not say that they are there, unless one left a reason."""
+        silent = self.others
+        for _ in _while(ANSWER):
             silent = [rank for rank in silent if not self.store.check([f"here/{rank}"])]
+            if not silent or self.store.check(["cause"]):
+                break
         return silent
+
+    def _linger(self, others: list[int]) -> None:
+        """Wait until the others have read the notes, where this process keeps them."""
+        if self.rank == 0 and self.keeper == "rank 0":
+            for _ in _while(ANSWER):
+                if self.store.check([f"told/{rank}" for rank in others]):
+                    break
 
     def _who(self, rank: int) -> str:
         key = f"who/{rank}"
         return self.store.get(key).decode() if self.store.check([key]) else "never seen"
+
+
+def _while(seconds: float) -> Iterator[None]:
+    """Yield every 20 ms for so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -157,8 +185,11 @@ def _met(timeout: float) -> Peers:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     try:
-        store, rank, count = next(iter(rendezvous("env://", timeout=limit)))
-        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
+        with _deaf():
+            store, rank, count = next(iter(rendezvous("env://", timeout=limit)))
+            dist.init_process_group(
+                backend, store=store, rank=rank, world_size=count, timeout=limit
+            )
         return Peers(PrefixStore("metaccord", store))
     except (RuntimeError, ValueError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
@@ -166,6 +197,16 @@ def _met(timeout: float) -> Peers:
             f"rank {os.environ['RANK']} did not meet the others at {where} within {timeout:g} s: "
             f"{' '.join(str(error).split())[:200]}; see that all are started and reach that host"
         ) from error
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Start threads that no signal interrupts: only the main thread is to hear them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _die_with_parent() -> None:

@@ -55,7 +55,9 @@ class Record:
         return {"step": self.step, "seconds": self.seconds, **self.numbers}
 
 
-def collect(found: MetaStep, norm: Tensor, step: int, axis: TaskAxis) -> dict[str, Number]:
+def collect(
+    found: MetaStep, norm: Tensor, step: int, axis: TaskAxis, held: Params
+) -> dict[str, Number]:
     """Bring the recorded numbers to the host in one transfer and refuse what is not finite.
 
     Args:
@@ -63,6 +65,7 @@ def collect(found: MetaStep, norm: Tensor, step: int, axis: TaskAxis) -> dict[st
         norm: Euclidean norm of its averaged gradient, ``[]``.
         step: Its index, for the message.
         axis: The tasks, whose losses are brought together.
+        held: Other tensors that must be finite, by name: weights, slots of the optimiser.
 
     Raises:
         NumericalError: naming the step, tensors and tasks.
@@ -75,11 +78,13 @@ def collect(found: MetaStep, norm: Tensor, step: int, axis: TaskAxis) -> dict[st
         which = 0 if run.losses is not None else -1
         tensors["support_loss"] = run.support_losses[which].mean()
     slots = [v for v in found.running.values() if v.is_floating_point()]
-    guard = sum((v.sum() for v in slots), norm.new_zeros(()))
-    packed = torch.cat([v.detach().flatten().double() for v in (*tensors.values(), guard)])
+    norms = torch._foreach_norm([norm, *slots, *held.values()])
+    kinds = {n.dtype for n in norms}
+    alike = [torch.stack([n for n in norms if n.dtype == kind]).sum() for kind in kinds]
+    packed = torch.cat([v.detach().flatten().double() for v in (*tensors.values(), *alike)])
     values = packed.tolist()  # the only synchronisation of a meta-step
     if not all(map(_finite, values)):
-        raise NumericalError(_diagnosis(found._replace(run=run), step))
+        raise NumericalError(_diagnosis(found._replace(run=run), step, held))
     numbers: dict[str, Number] = {}
     start = 0
     for name, tensor in tensors.items():
@@ -94,7 +99,7 @@ def _everyone(run: Adaptation, axis: TaskAxis) -> Adaptation:
     found = [*run.support_losses, *([] if run.losses is None else [run.losses])]
     if axis.ranks is None or not found:
         return run
-    losses = axis.gather(torch.stack(found, 1)).unbind(1)
+    losses = axis.gather(torch.stack(found, 1)).T.contiguous().unbind()
     steps = len(run.support_losses)
     return run._replace(
         support_losses=losses[:steps], losses=None if run.losses is None else losses[steps]
@@ -105,9 +110,9 @@ def _finite(value: float) -> bool:
     return value - value == 0.0
 
 
-def _diagnosis(found: MetaStep, step: int) -> str:
-    bad = [name for name, grad in found.grads.items() if not grad.isfinite().all()]
-    bad += [name for name, value in found.running.items() if not value.isfinite().all()]
+def _diagnosis(found: MetaStep, step: int, held: Params) -> str:
+    before = [f"{name} before the step" for name in _broken(held)]
+    bad = [*before, *_broken(found.grads), *_broken(found.running)]
     inner = [
         *found.run.support_losses,
         *([found.run.losses] if found.run.losses is not None else []),
@@ -115,9 +120,15 @@ def _diagnosis(found: MetaStep, step: int) -> str:
     first = next((k for k, loss in enumerate(inner) if not loss.isfinite().all()), None)
     tasks = sorted({i for loss in inner for i in (~loss.isfinite()).nonzero().flatten().tolist()})
     where = (
-        f"first at inner step {first} in tasks {tasks[:8]}" if tasks else "the losses are finite"
+        f"losses first at inner step {first} in tasks {tasks[:8]}"
+        if tasks
+        else "the losses are finite"
     )
     return (
         f"not finite at meta-step {step}: {', '.join(bad[:4]) or 'a recorded number'}; {where}; "
         "nothing was updated: lower rule.lr or outer.lr, or set outer.clip_norm=10"
     )
+
+
+def _broken(tensors: Params) -> list[str]:
+    return [name for name, value in tensors.items() if not value.isfinite().all()]

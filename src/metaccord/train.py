@@ -16,7 +16,7 @@ from metaccord.errors import UsageError
 from metaccord.inspection import inspect
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
-from metaccord.outer import Outer, restore_optimizer
+from metaccord.outer import Outer, moments, restore_optimizer
 from metaccord.ranks import Ranks
 from metaccord.records import Record, collect
 from metaccord.step import traced
@@ -94,7 +94,8 @@ def train(
             episodes = tree.to(tasks.episodes("train", step, axis.tasks), device)
         found = compute.at(step)(state.params, state.running, method.rule.arranged(episodes))
         norm = global_norm(found.grads)
-        numbers = collect(found, norm, step, axis)  # the one synchronisation; raises
+        held = {**state.params, **moments(optimizer)}
+        numbers = collect(found, norm, step, axis, held)  # the one synchronisation; raises
         for group in optimizer.param_groups:
             group["lr"] = outer.rate(step, steps)
         grads = outer.clipped(found.grads, norm)

@@ -17,10 +17,11 @@ from metaccord.cli.data import data
 from metaccord.cli.demo import demo
 from metaccord.cli.evaluate import evaluate
 from metaccord.cli.plot import plot
+from metaccord.cli.replay import replay
 from metaccord.cli.train import train
 from metaccord.errors import MetaccordError, ResourceError
 
-VERBS = (train, evaluate, compare, analyse, plot, data, cite, demo)
+VERBS = (train, evaluate, compare, analyse, replay, plot, data, cite, demo)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
