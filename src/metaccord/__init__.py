@@ -14,6 +14,7 @@ from metaccord import (
     tasks,
 )
 from metaccord.axis import TaskAxis
+from metaccord.doctor import check
 from metaccord.engine import Plan
 from metaccord.evaluate import evaluate
 from metaccord.experiment import Experiment
@@ -49,6 +50,7 @@ __all__ = [
     "TaskAxis",
     "Watch",
     "adapt",
+    "check",
     "data",
     "diagnostics",
     "errors",

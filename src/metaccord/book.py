@@ -82,6 +82,7 @@ class Book:
             "plan": to_tree(record.plan),
             "best": self.best,
             "watch": vars(self.watch),
+            "run": self.folder.identity,
             "model": self.model,
             "threads": torch.get_num_threads(),
             "world": self.world,

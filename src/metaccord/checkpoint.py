@@ -18,7 +18,7 @@ from metaccord import fs
 from metaccord.checkpoint_files import MANIFEST, Checkpoint, DamagedError, folder_name, load, pack
 from metaccord.errors import CheckpointError, ResourceError, UsageError
 
-__all__ = ["Checkpoint", "read", "rewind", "saved", "verify", "write"]
+__all__ = ["Checkpoint", "read", "rewind", "saved", "sweep", "verify", "write"]
 
 _STAGING, _TRASH = ".staging-", ".trash-"
 _SLACK = 1 << 16
@@ -56,7 +56,7 @@ def write(
     target = folder / folder_name(checkpoint.step)
     try:
         fs.make(folder)
-        _sweep(folder)
+        sweep(folder)
         if not _is_saved(target, checkpoint.step, files[MANIFEST]):
             _commit(target, files)
     except OSError as error:
@@ -115,6 +115,20 @@ def verify(path: Path) -> None:
     load(path)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what an earlier process left when it died during a save or a rotation.
+
+    What cannot be removed is a warning, a missing ``folder`` is none.
+    """
+    with suppress(OSError):
+        for name in fs.names(folder):
+            if name.startswith((f"{_STAGING}step-", f"{_TRASH}step-")):
+                try:
+                    fs.remove(folder / name)
+                except ResourceError as error:
+                    _log.warning("a left-over folder stays: %s", error)
+
+
 def rewind(folder: Path, step: int) -> None:
     """Put every checkpoint newer than ``step`` aside as ``*.superseded``; none is deleted.
 
@@ -148,16 +162,6 @@ def _free_name(path: Path, suffix: str) -> Path:
         count += 1
         name = f"{path.name}.{count}.{suffix}"
     return path.with_name(name)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what an earlier process left when it died during a save or a rotation."""
-    for name in fs.names(folder):
-        if name.startswith((f"{_STAGING}step-", f"{_TRASH}step-")):
-            try:
-                fs.remove(folder / name)
-            except ResourceError as error:
-                _log.warning("a left-over folder stays: %s", error)
 
 
 def _is_saved(target: Path, step: int, manifest: bytes) -> bool:

@@ -8,11 +8,20 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_LONGEST = 100  # letters of a name in a message
+
 
 class MetaccordError(Exception):
-    """Base of all errors that name a remedy; ``exit_code`` is the process's exit code."""
+    """Base of all errors that name a remedy; ``exit_code`` is the process's exit code.
+
+    Args:
+        message: What is wrong; line ends, as a path or a cause may hold, become spaces.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class UsageError(MetaccordError, ValueError):
@@ -66,4 +75,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
     """Return the error for an unknown ``what`` called ``name``."""
-    return UsageError(f"unknown {what} {name!r}: {nearest(name, known)}".replace(". '", ".'"))
+    short = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
+    return UsageError(f"unknown {what} {short!r}: {nearest(short, known)}".replace(". '", ".'"))

@@ -16,6 +16,7 @@ from metaccord.interactions.colearner import CoLearner, second_branch
 from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.protocol import Protocol, Scores, Statistics
+from metaccord.tasks.checks import checked
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params, Stacked
@@ -101,7 +102,7 @@ def adapted_runs(
     """Yield the isolated runs of a protocol's tasks, a batch of tasks at a time."""
     for start in range(0, protocol.tasks, BATCH):
         chosen = range(start, min(start + BATCH, protocol.tasks))
-        episodes = tree.to(tasks.episodes(protocol.split, 0, chosen), objective.place())
+        episodes = tree.to(checked(tasks, protocol.split, 0, chosen), objective.place())
         yield isolated(method, objective, state, episodes)
 
 
@@ -147,7 +148,7 @@ def _measure(
     found = []
     with torch.no_grad():
         for params in points:
-            over = objective.plan.over_tasks(one)
+            over = objective.over_tasks(one)
             found.append(over(params, run.episodes.support, run.episodes.query))
     losses, right = zip(*found, strict=True)
     return torch.stack(losses, 1), torch.stack(right, 1)

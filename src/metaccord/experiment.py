@@ -74,7 +74,10 @@ class Experiment:
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"seed is {self.seed}: it must be between 0 and 2**63 - 1")
         if self.validate_every < 0 or self.validation_tasks < 2:
-            raise UsageError("validate_every must be 0 or more and validation_tasks at least 2")
+            raise UsageError(
+                f"validate_every is {self.validate_every} and validation_tasks "
+                f"{self.validation_tasks}: use 0 or more, and at least 2"
+            )
         if self.keep_every < 0:
             raise UsageError(f"keep_every is {self.keep_every}: it must be 0 or more")
         with torch.device("meta"):

@@ -91,7 +91,7 @@ def write(path: Path, content: bytes) -> None:
     """Write a new file and wait until it is on the disk."""
     with (
         _doing("write", path),
-        _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor,
+        _opened(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW) as descriptor,
     ):
         rest = memoryview(content)
         while rest:
@@ -125,7 +125,7 @@ def append(path: Path, content: bytes, at: int) -> int:
     Returns:
         The new length, bytes.
     """
-    with _doing("append to", path), _opened(path, os.O_WRONLY) as descriptor:
+    with _doing("append to", path), _opened(path, os.O_WRONLY | os.O_NOFOLLOW) as descriptor:
         size = os.fstat(descriptor).st_size
         if size < at:
             raise OSError(errno.ESTALE, f"shortened by another program from {at} to {size} bytes")
@@ -139,7 +139,7 @@ def append(path: Path, content: bytes, at: int) -> int:
 
 def truncate(path: Path, size: int) -> None:
     """Cut a file to ``size`` bytes and wait until that is on the disk."""
-    with _doing("truncate", path), _opened(path, os.O_WRONLY) as descriptor:
+    with _doing("truncate", path), _opened(path, os.O_WRONLY | os.O_NOFOLLOW) as descriptor:
         os.ftruncate(descriptor, size)
         os.fsync(descriptor)
 
@@ -216,7 +216,7 @@ def lock(path: Path, owner: bytes) -> int | None:
         The open descriptor to hand to :func:`unlock`, or None if somebody else holds the lock.
     """
     with _doing("lock", path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(descriptor, 0)

@@ -44,15 +44,23 @@ def decode(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
+def digest(tree: Any, what: str = "value") -> str:
+    """Return the SHA-256 of the tree's content, as :func:`seal` writes it.
+
+    Raises:
+        UsageError: if something in the tree has no place in JSON.
+    """
+    return hashlib.sha256(encode(tree, what).encode()).hexdigest()
+
+
 def seal(tree: Any, what: str = "value") -> bytes:
     """Return a readable JSON document of the tree and the SHA-256 of its content.
 
     Raises:
         UsageError: if something in the tree has no place in JSON.
     """
-    content = _tagged(tree, what)
-    digest = hashlib.sha256(json.dumps(content, allow_nan=False).encode()).hexdigest()
-    return (json.dumps({"content": content, "sha256": digest}, indent=1) + "\n").encode()
+    sealed = {"content": _tagged(tree, what), "sha256": digest(tree, what)}
+    return (json.dumps(sealed, indent=1) + "\n").encode()
 
 
 def unseal(document: bytes) -> Any:
@@ -90,9 +98,10 @@ def _tagged(tree: Any, what: str) -> Any:
 def _untagged(found: dict[str, Any]) -> Any:
     if set(found) != {_FLOAT}:
         return found
-    if found[_FLOAT] not in _NON_FINITE:
-        raise ValueError(f"{found[_FLOAT]!r} is no non-finite float")
-    return float(found[_FLOAT])
+    word = found[_FLOAT]
+    if not isinstance(word, str) or word not in _NON_FINITE:
+        raise ValueError(f"{word!r} is no non-finite float")
+    return float(word)
 
 
 def _refuse(constant: str) -> Any:

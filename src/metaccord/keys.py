@@ -1,12 +1,14 @@
-"""Random numbers as pure functions of a key, inside the graph.
+"""Random numbers as pure functions of a key, inside the graph; and foreign ones, seeded.
 
 A key is an int64 tensor that comes with the episode. The same key gives the same draw in a loop,
-under ``vmap``, compiled and on any device: nothing here touches a global generator.
+under ``vmap``, compiled and on any device: no global generator has a part in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import CodeType
 from typing import Any
 
@@ -19,6 +21,25 @@ from metaccord.errors import UsageError
 
 _MULTIPLIERS = (-4658895280553007687, -7723592293110705685)  # splitmix64's, as signed integers
 _STEP = -7046029254386353131
+_SEEDING = threading.RLock()
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Seed the global generators for code that draws from them, and put them back afterwards.
+
+    One thread at a time: the generators belong to the process.
+
+    Args:
+        seed: Of all draws inside.
+        device: Where they are made; None: on the CPU.
+    """
+    cuda = device is not None and device.type == "cuda"
+    with _SEEDING, torch.random.fork_rng([device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if device is not None and cuda:
+            torch.cuda.default_generators[device.index].manual_seed(seed)
+        yield
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:

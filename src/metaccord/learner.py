@@ -22,7 +22,15 @@ from metaccord.objective import Objective
 from metaccord.protocol import Statistics
 from metaccord.rundir import RunDirectory
 from metaccord.serial import from_tree, to_tree
-from metaccord.stored import fingerprint, fresh, load_state, packed, unpacked, versions
+from metaccord.stored import (
+    fingerprint,
+    fresh,
+    load_state,
+    packed,
+    refuse_other,
+    unpacked,
+    versions,
+)
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
 
@@ -151,7 +159,9 @@ def save(path: str | Path, method: Method, objective: Objective, state: MetaStat
     config = {"method": stored, "model": fingerprint(objective), "versions": versions()}
     with fresh(Path(path), config) as folder:
         state = _for_use(method, state)
-        checkpoint.write(folder.checkpoints, Checkpoint(state.step, packed(state), {}))
+        checkpoint.write(
+            folder.checkpoints, Checkpoint(state.step, packed(state), {"run": folder.identity})
+        )
 
 
 def _for_use(method: Method, state: MetaState) -> MetaState:
@@ -178,10 +188,16 @@ def load(
         UsageError: if a module or method is needed and not given.
         CheckpointError: if the tensors are damaged or belong to another model.
     """
-    config = RunDirectory.read(Path(path)).config
+    folder = RunDirectory.read(Path(path))
+    config = folder.config
     if "experiment" in config:
         experiment, state, _ = load_state(Path(path))
         return Learner(experiment.method, experiment.objective(), state)
+    if "model" not in config or "method" not in config:
+        raise CheckpointError(
+            f"{str(path)!r} holds no learner, its run.json belongs to something else: restore it "
+            "from a backup"
+        )
     if model is None or criterion is None:
         raise UsageError(f"{path} holds weights of your own model: give model= and criterion=")
     if method is None and config["method"] is None:
@@ -189,7 +205,8 @@ def load(
     objective = Objective(model, criterion)
     if config["model"] != fingerprint(objective):
         raise CheckpointError(f"{path} was trained with another model: names or shapes differ")
-    found = checkpoint.read(RunDirectory.read(Path(path)).checkpoints)
+    found = checkpoint.read(folder.checkpoints)
+    refuse_other(folder, found)
     state, _ = unpacked(found, objective.place())
     method = method or from_tree(config["method"])
     _refuse_other_method(path, method, objective, state)

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from metaccord import keys, tapped, tree
+from metaccord import hazards, keys, tapped, tree
 from metaccord.engine import Plan
 from metaccord.errors import UsageError
+from metaccord.hazards import Hazards
+from metaccord.keys import seeded
 from metaccord.normalise import BatchStatistics
 from metaccord.types import Batch, Params, Stacked, Tree
 
@@ -44,6 +46,8 @@ class Objective:
     Attributes:
         groups: Names of the parameters of ``"batchnorm"``, for the selectors of inner rules.
         draws: Whether the model may ask for dropout masks.
+        hazards: Modules that are computed in another way than torch's own, which would be wrong
+            or fail at second order; said once.
 
     Raises:
         UsageError: if no parameter is trainable, or if a fused module has dropout inside.
@@ -62,12 +66,14 @@ class Objective:
     features: str | None = None
     groups: dict[str, frozenset[str]] = field(init=False, repr=False)
     draws: bool = field(init=False, repr=False)
+    hazards: Hazards = field(init=False, repr=False)
+    _looped: list[str] = field(init=False, repr=False, default_factory=list)
     _tied: bool = field(init=False, repr=False)
     _place: str | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         keys.refuse_hidden_dropout(self.model)
-        model = _by_batch_statistics(self.model)
+        model = hazards.by_batch_statistics(self.model)
         if self.device is not None and any(
             leaf.device != torch.device(self.device)
             for leaf in (*model.parameters(), *model.buffers())
@@ -80,6 +86,7 @@ class Objective:
         names = {f"{n}.{leaf}".lstrip(".") for n in norms for leaf in ("weight", "bias")}
         object.__setattr__(self, "groups", {"batchnorm": frozenset(names)})
         object.__setattr__(self, "draws", keys.draws(model))
+        object.__setattr__(self, "hazards", hazards.hazards_of(model))
         every: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))
         every += list(model.named_buffers(remove_duplicate=False))
         object.__setattr__(self, "_tied", len({id(leaf) for _, leaf in every}) < len(every))
@@ -96,9 +103,27 @@ class Objective:
     def planned(self, plan: Plan) -> Objective:
         """Return the same objective, executed by another plan."""
         found = replace(self, plan=plan)
+        object.__setattr__(found, "_looped", self._looped)
         if "opened" in vars(self):
             vars(found)["opened"] = self.opened
         return found
+
+    @property
+    def loops(self) -> bool:
+        """Whether tasks must run one after the other, as far as is known by now."""
+        return bool(self.hazards.recurrent or self._looped)
+
+    def over_tasks(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``fn`` of one task as a function of stacked trees; for forward passes only.
+
+        What ``vmap`` refuses (``.item()``, data-dependent control flow, buffers changed in
+        place) runs in a plain loop from then on, with a notice.
+        """
+        mapped = self.plan.over_tasks(fn)
+        if self.plan.compile or self.plan.chunk == 1:
+            return mapped
+        loop = replace(self.plan, chunk=1).over_tasks(fn)
+        return loop if self.loops else hazards.or_loop(mapped, loop, self._looped)
 
     @cached_property
     def opened(self) -> nn.Module:
@@ -148,12 +173,13 @@ class Objective:
             kwargs = inputs
         else:
             args = inputs if isinstance(inputs, tuple) else (inputs,)
+        device = next(iter(params.values())).device
         with ExitStack() as stack:
+            self.hazards.enter(stack, device)
             if self.draws:
                 stack.enter_context(keys.KeyedDropout(key))
             if self.plan.autocast:
-                device = next(iter(params.values())).device.type
-                stack.enter_context(torch.autocast(device, dtype=torch.bfloat16))
+                stack.enter_context(torch.autocast(device.type, dtype=torch.bfloat16))
             buffers = {name: leaf.clone() for name, leaf in model.named_buffers()}
             outputs = functional_call(
                 model, {**buffers, **params}, args, kwargs, tie_weights=self._tied
@@ -175,8 +201,8 @@ class Objective:
     def losses(self, params: Stacked, batch: Batch, key: Tensor | None = None) -> Tensor:
         """Return the criterion of each task: ``[T]``."""
         if key is None:
-            return self.plan.over_tasks(self.loss)(params, batch)
-        return self.plan.over_tasks(self.loss)(params, batch, key)
+            return self.over_tasks(self.loss)(params, batch)
+        return self.over_tasks(self.loss)(params, batch, key)
 
     def losses_with_features(
         self, params: Stacked, batch: Batch, key: Tensor | None = None
@@ -188,36 +214,11 @@ class Objective:
             return self.criterion(outputs, batch.targets), features
 
         keys = () if key is None else (key,)
-        return self.plan.over_tasks(both)(params, batch, *keys)
+        return self.over_tasks(both)(params, batch, *keys)
 
     def batch_dependent(self) -> bool:
         """Say whether an example's output depends on the other examples of its batch."""
         return any(isinstance(m, _BatchNorm) for m in self.model.modules())
-
-
-def _by_batch_statistics(model: nn.Module) -> nn.Module:
-    """Return the model, or a copy sharing its parameters whose norms keep no running statistics."""
-    tracking = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d)
-        and module.running_mean is not None
-    ]
-    if not tracking:
-        return model
-    log.warning(
-        "%s keeps running statistics: meta-training normalises with the statistics of one "
-        "task's batch instead (see docs/protocols.md)",
-        ", ".join(tracking),
-    )
-    shared = {id(leaf): leaf for leaf in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, shared)
-    for name in tracking:
-        module: Any = twin.get_submodule(name)
-        module.track_running_stats = False
-        for buffer in ("running_mean", "running_var", "num_batches_tracked"):
-            setattr(module, buffer, None)
-    return twin
 
 
 def reinitialised(objective: Objective, seed: int) -> Params:
@@ -227,8 +228,7 @@ def reinitialised(objective: Objective, seed: int) -> Params:
     """
     twin = copy.deepcopy(objective.model)
     kept = []
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for name, module in reversed(list(twin.named_modules())):
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):

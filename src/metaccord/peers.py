@@ -1,34 +1,27 @@
-"""The processes of one training: how they meet, and what is known when one of them is lost."""
+"""The processes of one training, and who is to blame when an exchange between them fails."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
-import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
-from typing import Any, TypeVar
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-import torch
 from torch import Tensor
 from torch import distributed as dist
-from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
-from torch.distributed.rendezvous import rendezvous
+from torch.distributed import Store  # type: ignore[attr-defined]
 
-from metaccord.errors import PeerError, UsageError
+from metaccord.errors import PeerError
 from metaccord.ranks import ProcessRanks
 
 T = TypeVar("T")
-TIMEOUT = 120.0
-"""Seconds until a silent process is given up (PyTorch's default is 30 minutes)."""
-ANSWER = 3.0  # seconds in which those who live say so, after an exchange has failed
+ANSWER = 2.0  # seconds in which those who live say so, after an exchange has failed
 ADVICE = "go on from the last checkpoint with --resume"
-_NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 class Peers(ProcessRanks):
@@ -48,7 +41,7 @@ class Peers(ProcessRanks):
         launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         self.keeper = "the launcher" if launched else "rank 0"
         self.others = [rank for rank in range(self.count) if rank != self.rank]
-        store.set(f"who/{self.rank}", f"{socket.gethostname()}, process {os.getpid()}")
+        store.set(f"who/{self.rank}", f"{socket.gethostname()} process {os.getpid()}")
 
     def sum(self, x: Tensor) -> Tensor:
         """Return the sum over all processes.
@@ -68,17 +61,23 @@ class Peers(ProcessRanks):
 
     def complain(self, reason: str) -> None:
         """Leave the reason why this process ends, and give the others time to read it."""
-        with suppress(RuntimeError):
+
+        def told() -> None:
             self.store.set("cause", f"rank {self.rank} ({self._who(self.rank)}): {reason}")
             self._leave()
-            self._linger(self.others)
+            self._linger()
+
+        _in_time(told)
 
     def _met(self, exchange: Callable[[], T]) -> T:
         try:
             return exchange()
         except RuntimeError as error:
             self._leave()
-            raise PeerError(f"{self._blame(error)}; {ADVICE}") from error
+            blame = _in_time(partial(self._blame, error))
+            _in_time(self._linger)
+            lost = f"{self.keeper}, which keeps the others' notes, is gone or out of reach"
+            raise PeerError(f"{blame or lost}; {ADVICE}") from error
 
     def _leave(self) -> None:
         """Close the connections at once, so that nobody waits for this process."""
@@ -87,40 +86,70 @@ class Peers(ProcessRanks):
 
     def _blame(self, error: RuntimeError) -> str:
         """Return who is lost: who left a reason, or does not answer."""
-        try:
-            self.store.set(f"here/{self.rank}", "yes")
-            silent = self._silent()
-            names = [f"rank {rank} ({self._who(rank)})" for rank in silent]
-            cause = self.store.get("cause").decode() if self.store.check(["cause"]) else None
-            self.store.set(f"told/{self.rank}", "yes")
-            self._linger([rank for rank in self.others if rank not in silent])
-        except RuntimeError:
-            return f"{self.keeper} is gone, and with it what the others noted"
+        self.store.set(f"here/{self.rank}", "yes")
+        silent = self._silent()
+        cause = self.store.get("cause").decode() if self.store.check(["cause"]) else None
+        self.store.set(f"told/{self.rank}", "yes")
         if cause is not None:
             return cause
-        if names:
-            return f"{', '.join(names)} died or hangs"
-        return f"an exchange failed though all ranks answer: {' '.join(str(error).split())}"
+        names = [f"rank {rank} ({self._who(rank)})" for rank in silent]
+        if not names:
+            return f"an exchange failed though all answer: {' '.join(str(error).split())}"
+        return f"{', '.join(names)} {'died' if self._dead(silent) else 'died or hangs'}"
 
     def _silent(self) -> list[int]:
-        """Return the ranks that do not say that they are there, unless one left a reason."""
+        """Return who is dead; or else, after a while, who does not answer."""
         silent = self.others
         for _ in _while(ANSWER):
             silent = [rank for rank in silent if not self.store.check([f"here/{rank}"])]
-            if not silent or self.store.check(["cause"]):
-                break
+            dead = self._dead(silent)
+            if dead or not silent or self.store.check(["cause"]):
+                return dead or silent
         return silent
 
-    def _linger(self, others: list[int]) -> None:
-        """Wait until the others have read the notes, where this process keeps them."""
-        if self.rank == 0 and self.keeper == "rank 0":
-            for _ in _while(ANSWER):
-                if self.store.check([f"told/{rank}" for rank in others]):
-                    break
+    def _dead(self, silent: list[int]) -> list[int]:
+        """Return those of this machine whose process is no more."""
+        return [rank for rank in silent if _is_gone(self._who(rank))]
+
+    def _linger(self) -> None:
+        """Let those who answer read the notes, where this process keeps them."""
+        for _ in _while(ANSWER if self.rank == 0 and self.keeper == "rank 0" else 0.0):
+            left = [r for r in self.others if not self.store.check([f"told/{r}"])]
+            if left == self._dead(left):
+                break
 
     def _who(self, rank: int) -> str:
         key = f"who/{rank}"
         return self.store.get(key).decode() if self.store.check([key]) else "never seen"
+
+
+def _is_gone(who: str) -> bool:
+    """Say whether a process of this machine has ended, from its host and number."""
+    host, _, number = who.partition(" process ")
+    if host != socket.gethostname() or not Path("/proc/self/stat").exists():
+        return False
+    try:
+        facts = Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return True
+    return facts.rpartition(")")[2].split()[0] in "ZX"  # ended, and nobody has looked yet
+
+
+def _in_time(talk: Callable[[], T]) -> T | None:
+    """Return what a talk with the store gives; None if that fails or lasts too long.
+
+    A request over a cut link would wait for a quarter of an hour, so it has a thread of its own.
+    """
+    found: list[T] = []
+
+    def tried() -> None:
+        with suppress(RuntimeError):
+            found.append(talk())
+
+    thread = threading.Thread(target=tried, daemon=True)
+    thread.start()
+    thread.join(2 * ANSWER)
+    return found[0] if found else None
 
 
 def _while(seconds: float) -> Iterator[None]:
@@ -129,87 +158,3 @@ def _while(seconds: float) -> Iterator[None]:
     while time.monotonic() < end:
         yield
         time.sleep(0.02)
-
-
-@contextmanager
-def joined(timeout: float = TIMEOUT) -> Iterator[Peers | None]:
-    """Meet the processes that ``torchrun`` started; None if this one is alone.
-
-    An error that leaves the block is told to the others, who then raise PeerError.
-
-    Args:
-        timeout: Seconds until a silent process is given up.
-
-    Raises:
-        UsageError: if the environment names only part of what is needed.
-        PeerError: if the others do not come within the timeout.
-    """
-    if not _started():
-        yield None
-        return
-    _die_with_parent()
-    peers = _met(timeout)
-    try:
-        yield peers
-    except BaseException as error:
-        if not isinstance(error, PeerError):
-            peers.complain(" ".join(f"{type(error).__name__}: {error}".split())[:500])
-        raise
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-
-
-def restarted() -> bool:
-    """Say whether the launcher has started this process again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
-def _started() -> bool:
-    """Say whether a launcher started several processes, and refuse half a description."""
-    found = [name for name in _NEEDED if name in os.environ]
-    missing = [name for name in _NEEDED if name not in os.environ]
-    if {"RANK", "WORLD_SIZE"}.isdisjoint(found):
-        return False
-    if missing:
-        raise UsageError(
-            f"the environment has {', '.join(found)} but not {', '.join(missing)}: start with "
-            "torchrun --nproc-per-node N -m metaccord ..., or unset them"
-        )
-    return os.environ["WORLD_SIZE"] != "1"
-
-
-def _met(timeout: float) -> Peers:
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    limit: Any = timedelta(seconds=timeout)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    try:
-        with _deaf():
-            store, rank, count = next(iter(rendezvous("env://", timeout=limit)))
-            dist.init_process_group(
-                backend, store=store, rank=rank, world_size=count, timeout=limit
-            )
-        return Peers(PrefixStore("metaccord", store))
-    except (RuntimeError, ValueError) as error:
-        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise PeerError(
-            f"rank {os.environ['RANK']} did not meet the others at {where} within {timeout:g} s: "
-            f"{' '.join(str(error).split())[:200]}; see that all are started and reach that host"
-        ) from error
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """Start threads that no signal interrupts: only the main thread is to hear them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _die_with_parent() -> None:
-    """Have the kernel ask this process to save and end when its launcher is gone."""
-    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
-        ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)

@@ -10,6 +10,8 @@ from torch import Tensor
 from metaccord.errors import UsageError, unknown
 from metaccord.statistics import Interval, over_tasks
 
+SPLITS = ("train", "validation", "test")
+_MANY = 2**31
 Statistics = Literal["transductive", "inductive", "frozen"]
 
 
@@ -23,7 +25,7 @@ class Protocol:
             statistics of the support set alone, as an exported model has them.
         tasks: Number of tasks.
         steps: Inner steps; None: as in training.
-        split: ``"validation"`` or ``"test"``.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
         seed: Of the stream of tasks; equal seeds give equal episodes to every method.
         branch: Who answers: the ``"model"``, or the ``"colearner"`` on the features of the
             adapted model, itself not adapted (CML-dagger).
@@ -44,10 +46,16 @@ class Protocol:
             raise unknown("protocol branch", self.branch, choices)
         if self.statistics not in get_args(Statistics):
             raise unknown("protocol", self.statistics, get_args(Statistics))
-        if self.tasks < 2:
-            raise UsageError(f"protocol.tasks is {self.tasks}: an interval needs at least 2")
-        if self.steps is not None and self.steps < 0:
-            raise UsageError(f"protocol.steps is {self.steps}: it must be 0 or more")
+        if self.split not in SPLITS:
+            raise unknown("protocol split", self.split, SPLITS)
+        if not 2 <= self.tasks < _MANY:
+            raise UsageError(
+                f"protocol.tasks is {self.tasks}: an interval needs at least 2, at most {_MANY - 1}"
+            )
+        if self.steps is not None and not 0 <= self.steps < _MANY:
+            raise UsageError(f"protocol.steps is {self.steps}: it must be in 0 .. {_MANY - 1}")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"protocol.seed is {self.seed}: it must be between 0 and 2**63 - 1")
 
     def __str__(self) -> str:
         steps = "trained" if self.steps is None else self.steps

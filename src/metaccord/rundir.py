@@ -134,6 +134,11 @@ class RunDirectory:
         return copy.deepcopy(self._config)
 
     @property
+    def identity(self) -> str:
+        """A hash of the configuration, which its checkpoints carry: none serves another run."""
+        return jsontree.digest(self._config, "config")
+
+    @property
     def checkpoints(self) -> Path:
         """The folder for :mod:`metaccord.checkpoint`."""
         return self.path / CHECKPOINTS

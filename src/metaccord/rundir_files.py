@@ -121,7 +121,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN
     try:
-        config = jsontree.unseal(fs.read(path))
+        config = jsontree.unseal(fs.read(path, 1 << 24))
         if not isinstance(config, dict):
             raise ValueError("no JSON object")
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ from metaccord.ranks import Ranks, largest
 from metaccord.records import Record
 from metaccord.serial import from_tree
 from metaccord.stored import newest, opened, unpacked
+from metaccord.tasks.checks import checked
 from metaccord.train import train
 
 
@@ -48,7 +49,7 @@ def run(
             tasks; a folder that has not got its first record is removed.
         CheckpointError: if the run was made with another method, model or data.
         NumericalError: if a value is not finite; the last good state was saved, and
-            :func:`metaccord.replay.replay` repeats the step.
+            :func:`metaccord.replay.repeat` repeats the step.
         ResourceError: if the disk is full; the newest checkpoint stays.
         PeerError: if another process is lost, or brings other settings or data.
     """
@@ -87,7 +88,7 @@ def _rehearse(experiment: Experiment, objective: Objective) -> None:
     """Raise what a look at the first task brings up, before there is a folder."""
     state = initialise(experiment.method, objective, seed=experiment.seed)
     tasks = replace(experiment.tasks, seed=experiment.seed)
-    inspect(objective, state, tree.to(tasks.episodes("train", 0, range(1)), objective.place()))
+    inspect(objective, state, tree.to(checked(tasks, "train", 0, range(1)), objective.place()))
 
 
 def _steps(

@@ -10,7 +10,8 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from metaccord.engine import Plan
@@ -40,9 +41,12 @@ _VALUES = (Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, Outer, Plan, 
 VALUES: dict[str, type] = {cls.__name__: cls for cls in _VALUES}
 MODELS: dict[str, type] = {cls.__name__: cls for cls in _MODULES}
 _LARGEST = 1e30  # float32 ends at 3e38, and optimisers divide step sizes by small numbers
+_WIDEST = 1 << 24
+_LONGEST = 100  # letters of a value in a message
 
 
-def fields_of(cls: type) -> dict[str, Any]:
+@cache
+def fields_of(cls: type) -> Mapping[str, Any]:
     """Return the settable fields of a value or the options of a model, with their types."""
     if dataclasses.is_dataclass(cls):
         hints = get_type_hints(cls)
@@ -71,7 +75,7 @@ def to_tree(value: Any) -> Any:
         return {key: to_tree(item) for key, item in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise UsageError(f"{value!r} cannot be stored by name: give it again at load")
+    raise UsageError(f"{_shown(value)} cannot be stored by name: give it again at load")
 
 
 def from_tree(tree: Any, name: str = "") -> Any:
@@ -96,18 +100,24 @@ def build_model(tree: Any) -> Any:
     """Return the module that a tree describes.
 
     Raises:
-        UsageError: for an unknown class or option, or a size below 1.
+        UsageError: for an unknown class or option, or a size out of range.
     """
     if not isinstance(tree, dict) or "class" not in tree:
-        raise UsageError(f'model is {tree!r}: write for example {{"class": "MLP"}}')
+        raise UsageError(f'model is {_shown(tree)}: write for example {{"class": "MLP"}}')
     name = str(tree["class"])
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     for key, value in tree.items():
         sizes = value if isinstance(value, list | tuple) else [value]
-        if any(type(size) is int and size < 1 for size in sizes):
-            raise UsageError(f"model.{key} is {value!r}: sizes must be at least 1")
-    return _construct(MODELS[name], tree, "model")
+        if any(type(size) is int and not 1 <= size <= _WIDEST for size in sizes):
+            found = f"model.{key} is {_shown(value)}"
+            raise UsageError(f"{found}: sizes must be at least 1 and at most {_WIDEST}")
+    try:
+        return _construct(MODELS[name], tree, "model")
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise UsageError("model has more weights than can be counted: lower its sizes") from error
 
 
 def _construct(cls: Callable[..., Any], tree: dict[str, Any], name: str) -> Any:
@@ -150,15 +160,17 @@ def coerced(value: Any, hint: Any, place: str) -> Any:
             return tuple(coerced(v, k, place) for v, k in zip(value, kinds, strict=True))
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not abs(value) <= _LARGEST:  # a nan compares false
-            raise UsageError(f"{place} is {value}: it must be finite, at most 1e30 in size")
+            raise UsageError(f"{place} is {_shown(value)}: it must be finite, at most 1e30 in size")
         return float(value)
     elif hint is int and isinstance(value, int) and not isinstance(value, bool):
+        if not -(2**63) <= value < 2**63:
+            raise UsageError(f"{place} is {_shown(value)}: it must fit into 64 bits, below 2**63")
         return value
     elif hint is types.NoneType and value is None:
         return None
     elif isinstance(hint, type) and hint not in (int, float) and isinstance(value, hint):
         return value
-    raise UsageError(f"{place} is {value!r}: expected {_readable(hint)}")
+    raise UsageError(f"{place} is {_shown(value)}: expected {_readable(hint)}")
 
 
 def parse_setting(text: str) -> tuple[list[str], Any]:
@@ -169,7 +181,7 @@ def parse_setting(text: str) -> tuple[list[str], Any]:
     """
     name, sign, value = text.partition("=")
     if not sign or not name:
-        raise UsageError(f"--set {text!r}: write name=value, for example rule.lr=0.1")
+        raise UsageError(f"--set {_shown(text)}: write name=value, for example rule.lr=0.1")
     try:
         return name.split("."), json.loads(value)
     except (ValueError, RecursionError):
@@ -177,6 +189,12 @@ def parse_setting(text: str) -> tuple[list[str], Any]:
             return name.split("."), float(value)
         words = {"none": None, "None": None, "True": True, "False": False}
         return name.split("."), words.get(value, value)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return repr(text) if isinstance(value, str) else text
 
 
 def _readable(hint: Any) -> str:

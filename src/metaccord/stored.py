@@ -52,6 +52,7 @@ def opened(experiment: Experiment, out: Path, resume: bool) -> Iterator[RunDirec
         refuse_changes(out, stored(folder).tree(), config["experiment"])
         for line in compare_config(folder.config["versions"], config["versions"]):
             log.warning("resuming elsewhere, not exact to the bit: %s", line)
+        checkpoint.sweep(folder.checkpoints)
         yield folder
 
 
@@ -116,7 +117,7 @@ def newest(folder: RunDirectory, objective: Objective) -> Checkpoint | None:
     if found is None:
         log.warning("%s ended before its first checkpoint: it starts again", folder.path)
         return None
-    _refuse_other(folder.path, found, objective)
+    refuse_other(folder, found, objective)
     if found.state["threads"] != torch.get_num_threads():
         log.warning(
             "resuming with %d threads instead of %d: equal to rounding, not to the bit",
@@ -126,11 +127,18 @@ def newest(folder: RunDirectory, objective: Objective) -> Checkpoint | None:
     return found
 
 
-def _refuse_other(path: Path, found: Checkpoint, objective: Objective) -> None:
-    if found.state.get("model") != fingerprint(objective):
+def refuse_other(
+    folder: RunDirectory, found: Checkpoint, objective: Objective | None = None
+) -> None:
+    """Raise CheckpointError for a checkpoint of another run, or of another model than given."""
+    if objective is not None and found.state.get("model") != fingerprint(objective):
         raise CheckpointError(
-            f"{path} has a checkpoint of another model, names or shapes differ: restore its own "
-            "from a backup"
+            f"{folder.path} has a checkpoint of another model, names or shapes differ: restore "
+            "its own from a backup"
+        )
+    if found.state.get("run", folder.identity) != folder.identity:
+        raise CheckpointError(
+            f"{folder.path} has a checkpoint of another run: restore its own from a backup"
         )
 
 
@@ -202,7 +210,7 @@ def load_state(path: Path, step: int | None = None) -> tuple[Experiment, MetaSta
     if not torch.cuda.is_available():
         experiment = replace(experiment, device="cpu")
     found = checkpoint.read(folder.checkpoints, step)
-    _refuse_other(path, found, experiment.objective())
+    refuse_other(folder, found, experiment.objective())
     state, slots = unpacked(found, torch.device(experiment.device))
     return experiment, state, slots
 

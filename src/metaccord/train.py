@@ -20,6 +20,7 @@ from metaccord.outer import Outer, moments, restore_optimizer
 from metaccord.ranks import Ranks
 from metaccord.records import Record, collect
 from metaccord.step import traced
+from metaccord.tasks.checks import checked
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import fixed, settled, tune
 from metaccord.types import Episode, MetaState, MetaStep, Params
@@ -76,13 +77,10 @@ def train(
     outer = outer or Outer()
     state = initialise(method, objective, seed=seed) if state is None else copied(state)
     device, axis = objective.place(), TaskAxis(num_tasks, ranks=ranks, exact=exact)
-    episodes = tree.to(tasks.episodes("train", state.step, axis.tasks), device)
+    episodes = tree.to(checked(tasks, "train", state.step, axis.tasks), device)
     if state.step < steps:
-        inspect(objective, state, episodes)
-    if ranks is not None or exact:
-        objective = fixed(objective, axis)
-    else:
-        objective = settled(objective.planned(tune(method, objective, state, episodes)))
+        inspect(objective, state, episodes, method)
+    objective = _planned(method, objective, state, episodes, axis)
     compute = _Phases(method, objective, axis)
     optimizer = outer.build(state.params.values())
     if slots is not None:
@@ -91,7 +89,7 @@ def train(
     for step in range(first, steps):
         start = time.perf_counter()
         if step > first:
-            episodes = tree.to(tasks.episodes("train", step, axis.tasks), device)
+            episodes = tree.to(checked(tasks, "train", step, axis.tasks), device)
         found = compute.at(step)(state.params, state.running, method.rule.arranged(episodes))
         norm = global_norm(found.grads)
         held = {**state.params, **moments(optimizer)}
@@ -111,6 +109,15 @@ def train(
             optimizer=optimizer,
             plan=objective.plan,
         )
+
+
+def _planned(
+    method: Method, objective: Objective, state: MetaState, episodes: Episode, axis: TaskAxis
+) -> Objective:
+    """Return the objective with a plan without open ends."""
+    if axis.ranks is not None or axis.exact:
+        return fixed(objective, axis)
+    return settled(objective.planned(tune(method, objective, state, episodes)))
 
 
 def copied(state: MetaState) -> MetaState:

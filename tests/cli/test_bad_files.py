@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from failing import FailingOs
 
 from metaccord import checkpoint, fs
 from metaccord.data import omniglot
@@ -25,7 +26,6 @@ from tests.cli.support import (
     train,
 )
 from tests.cli.test_bad_input import refused
-from tests.store.support import FailingOs
 
 Run = Callable[..., Result]
 TENSORS = "checkpoints/step-{:06d}/tensors.safetensors"

@@ -57,20 +57,6 @@ def test_each_trick_is_needed() -> None:
     ]
 
 
-@pytest.mark.parametrize("trick", [*REFUSED, *DAMAGED])
-def test_a_hostile_archive_under_the_right_name_writes_nothing(trick: str, tmp_path: Path) -> None:
-    content = {**REFUSED, **DAMAGED}[trick]
-    folder = tmp_path / "data" / "omniglot"
-    folder.mkdir(parents=True)
-    for file in OMNIGLOT.files:
-        (folder / file.name).write_bytes(content)
-    files = tuple(remote(file.name, content) for file in OMNIGLOT.files)
-    before = tree(tmp_path)
-    with pytest.raises(DataError):
-        omniglot.load(tmp_path / "data", entry=OMNIGLOT._replace(files=files))
-    assert tree(tmp_path) == before
-
-
 def test_a_hostile_download_writes_only_the_archive(
     server: Server, tmp_path: Path, cache: Path
 ) -> None:

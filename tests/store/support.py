@@ -1,4 +1,4 @@
-"""What the tests of the store share: example checkpoints, failing system calls, forked children."""
+"""What the tests of the store share: example checkpoints, forked children."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,37 +43,6 @@ def copy_of(folder: Path, target: Path) -> Path:
     if target.exists():
         shutil.rmtree(target)
     return Path(shutil.copytree(folder, target))
-
-
-class FailingOs:
-    """A stand-in for the module ``os`` whose n-th call fails, or all calls from the n-th on.
-
-    A failing write stores half of its bytes first, a failing close closes.
-    """
-
-    def __init__(self, at: int, code: int, *, persistent: bool = False) -> None:
-        self.at, self.code, self.persistent = at, code, persistent
-        self.calls: list[str] = []
-        self.fired: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
-        if not callable(real):
-            return real
-
-        def call(*given: Any) -> Any:
-            self.calls.append(name)
-            number = len(self.calls)
-            if number < self.at or (number > self.at and not self.persistent):
-                return real(*given)
-            self.fired.append(name)
-            if name in ("write", "pwrite"):
-                real(given[0], given[1][: len(given[1]) // 2], *given[2:])
-            if name == "close":
-                real(*given)
-            raise OSError(self.code, os.strerror(self.code))
-
-        return call
 
 
 def fork(work: Callable[[], None]) -> int:

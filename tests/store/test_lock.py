@@ -104,17 +104,3 @@ def test_the_lock_of_a_killed_run_is_free_though_its_worker_lives(tmp_path: Path
 
 def _tell(end: int, number: int) -> bool:
     return os.write(end, number.to_bytes(8, "little")) == 8
-
-
-def test_exactly_one_of_four_racing_processes_creates(tmp_path: Path) -> None:
-    def race(path: Path, begin: int) -> None:
-        time.sleep(max(0.0, begin / 1e9 - time.time()))
-        RunDirectory.create(path, {"lr": 0.1})
-        time.sleep(0.05)
-
-    for number in range(10):
-        begin = time.time_ns() + 20_000_000
-        path = tmp_path / f"run-{number}"
-        children = [fork(lambda p=path, b=begin: race(p, b)) for _ in range(4)]  # type: ignore[misc]
-        assert sorted(map(exit_code, children)) == [0, 1, 1, 1]
-        assert RunDirectory.read(path).config == {"lr": 0.1}

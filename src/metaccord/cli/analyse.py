@@ -74,6 +74,10 @@ def analyse(
     """
     how = Protocol(statistics=protocol, tasks=tasks, steps=steps)  # type: ignore[arg-type]
     curved = min(CURVED, tasks) if curvature_tasks is None else curvature_tasks
+    if curved and not 2 <= curved <= tasks:
+        raise UsageError(
+            f"curvature_tasks={curved}: use 0 or a number from 2 to protocol.tasks={tasks}"
+        )
     if not runs:
         raise UsageError("analyse needs the folder of a run, such as runs/sinusoid-maml-0")
     found = named([Analysis(path, how, curved) for path in dict.fromkeys(runs)])

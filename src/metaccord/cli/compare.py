@@ -29,6 +29,7 @@ from metaccord.statistics import Interval, over_seeds, over_tasks
 from metaccord.stored import done, refuse_other_tasks, stored
 
 METHODS = "maml,maml+agreement"
+MOST_SEEDS = 10_000
 Results = dict[str, list[Scores]]
 
 
@@ -73,6 +74,9 @@ def compare(
     if not what:
         raise UsageError("compare needs a family of tasks, such as sinusoid, or folders of runs")
     settings = [*([f"steps={steps}"] if steps is not None else []), *set]
+    for name, words in (("--bases", bases), ("--with", with_)):
+        if words == "":
+            raise UsageError(f"{name} is empty: name at least one, or leave it out")
     if not grid and (bases or with_ or fraction):
         raise UsageError("--bases, --with and --fraction belong to a grid: add --grid")
     if grid:
@@ -114,8 +118,8 @@ def trained(
     Returns:
         The scores by method, one per seed, and the exit code if a signal came.
     """
-    if seeds < 1:
-        raise UsageError(f"--seeds is {seeds}: it must be at least 1")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise UsageError(f"--seeds is {seeds}: it must be at least 1 and at most {MOST_SEEDS}")
     planned: dict[str, Experiment] = {}
     present = {word for label in methods for word in label.split("+")[1:]}
     for label in methods:  # all are checked before the first one is trained

@@ -15,13 +15,17 @@ from metaccord.cli.cite import cite
 from metaccord.cli.compare import compare
 from metaccord.cli.data import data
 from metaccord.cli.demo import demo
+from metaccord.cli.doctor import doctor
 from metaccord.cli.evaluate import evaluate
 from metaccord.cli.plot import plot
 from metaccord.cli.replay import replay
+from metaccord.cli.selftest import selftest
 from metaccord.cli.train import train
 from metaccord.errors import MetaccordError, ResourceError
 
-VERBS = (train, evaluate, compare, analyse, replay, plot, data, cite, demo)
+VERBS = (
+    train, evaluate, compare, analyse, plot, data, doctor, selftest, replay, cite, demo,
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

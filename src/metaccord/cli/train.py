@@ -15,7 +15,7 @@ from metaccord.cli.progress import shown
 from metaccord.defaults import default
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.experiment import Experiment
-from metaccord.peers import TIMEOUT, joined, restarted
+from metaccord.launched import TIMEOUT, joined, restarted
 from metaccord.ranks import Ranks, largest, spread
 from metaccord.rundir import RunDirectory
 from metaccord.rundir_files import RUN
@@ -57,8 +57,8 @@ def train(
         json: One JSON object per meta-step on standard output.
         set: Any other setting as name=value, for example rule.lr=0.1 model.hidden=[40,40].
     """
-    if not timeout > 0:
-        raise UsageError(f"--timeout is {timeout:g}: give seconds above 0")
+    if not 0 < timeout <= 1e6:
+        raise UsageError(f"--timeout is {timeout:g}: give seconds above 0, at most a million")
     with joined(timeout) as ranks:
         if ranks is None or ranks.rank == 0:
             given = {"steps": steps, "seed": seed, "device": device}
@@ -99,14 +99,16 @@ def _job(
     resume: bool,
 ) -> _Job:
     """Return what the command line asks for."""
-    wanted = [name for name in (with_ or "").split(",") if name]
+    wanted = [] if with_ is None else with_.split(",")
+    if "" in wanted:
+        raise UsageError(f"--with is {with_!r}: give names with one comma between two")
     base, plus, others = (method or "").partition("+")
     if plus:
         others = others.replace("+", ",")
         raise UsageError(f"--method {method}: write --method {base} --with {others}")
     if resume:
         return _Job(*_resumed(tasks, method, with_, wanted, settings, out), True)
-    experiment = default(tasks, method or "maml", wanted).changed(settings)
+    experiment = default(tasks, "maml" if method is None else method, wanted).changed(settings)
     name = f"{tasks}-{experiment.method.label}-{experiment.seed}"
     folder = out or Path("runs") / name.replace(":", "-").replace("/", "-")
     return _Job(experiment, folder, restarted() and (folder / RUN).exists())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-import struct
-import zlib
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from metaccord.errors import DataError
 CLASSES, DRAWERS, SIDE, ORIGINAL_SIDE = 1623, 20, 28, 105
 _NAME = re.compile(r"(?:.*/)?character\d\d/(\d{4})_(\d\d)\.png")
 _LARGEST = 1 << 16
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
 
 def assemble(files: Iterable[tuple[str, bytes]], source: Path) -> NDArray[np.uint8]:
@@ -82,12 +80,15 @@ def _decode(content: bytes, where: str) -> NDArray[np.uint8]:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
-            if picture.mode != "1" or picture.size != (ORIGINAL_SIDE, ORIGINAL_SIDE):
-                raise ValueError(f"found mode {picture.mode}, size {picture.size}")
-            small = picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)
-            return 1 - np.asarray(small, dtype=np.uint8)  # the files have ink = 0
-    except (*_BROKEN, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            for doubt in (UserWarning, Image.DecompressionBombWarning):
+                warnings.simplefilter("error", doubt)
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+                if picture.mode != "1" or picture.size != (ORIGINAL_SIDE, ORIGINAL_SIDE):
+                    raise ValueError(f"found mode {picture.mode}, size {picture.size}")
+                small = picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+        return 1 - np.asarray(small, dtype=np.uint8)  # the files have ink = 0
+    except Exception as error:  # a hostile file raises whatever Pillow thinks of
         raise DataError(
             f"{where} is no 1-bit PNG picture of 105x105 pixels ({error}): get a fresh copy"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tokenize
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,15 @@ from numpy.lib import format as npy
 from metaccord.data.archives import LIMITS, Limits, read_members, read_whole
 from metaccord.errors import DataError
 
-_BAD_HEADER = (ValueError, TypeError, SyntaxError, RecursionError, EOFError, tokenize.TokenError)
+_BAD_HEADER = (
+    ValueError,
+    TypeError,
+    SyntaxError,
+    RecursionError,
+    EOFError,
+    UserWarning,
+    tokenize.TokenError,
+)
 
 
 class ArraySpec(NamedTuple):
@@ -94,7 +103,9 @@ def _array(packed: bytes, spec: ArraySpec) -> np.ndarray[Any, Any]:
     version = npy.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"found npy version {version}, expected (1, 0)")
-    shape, fortran, dtype = npy.read_array_header_1_0(stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # a header that needs mending is not ours
+        shape, fortran, dtype = npy.read_array_header_1_0(stream)
     fits = len(shape) == len(spec.shape) and all(
         found >= 0 and wanted in (found, None)
         for found, wanted in zip(shape, spec.shape, strict=True)

@@ -119,7 +119,7 @@ def _losses(
     found = []
     with torch.no_grad():
         for task in tree.unbind((run.episodes.support, run.episodes.query)):
-            over = objective.plan.over_tasks(one)
+            over = objective.over_tasks(one)
             repeated = pytree.tree_map(lambda leaf: leaf.expand(count, *leaf.shape), task)
             found.append(torch.stack(over(params, *repeated)))  # [2, C]
     return torch.stack(found, dim=1)

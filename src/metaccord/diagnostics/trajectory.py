@@ -172,7 +172,7 @@ class _Tally:
             return objective.loss(params, support), loss, right
 
         with torch.no_grad():
-            over = objective.plan.over_tasks(one)
+            over = objective.over_tasks(one)
             found = over(run.solution, run.episodes.support, run.episodes.query)
         names = ["support_loss", "target_loss", *(["target_accuracy"] if classifies else [])]
         for name, values in zip(names, found, strict=False):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, ClassVar
@@ -17,13 +15,12 @@ from metaccord.axis import TaskAxis
 from metaccord.errors import NumericalError, UsageError, nearest, unknown
 from metaccord.interactions.base import Interaction
 from metaccord.interactions.pcgrad import task_keys
-from metaccord.keys import mix
+from metaccord.keys import mix, seeded
 from metaccord.tree import flat, scale, scope, under
 from metaccord.types import Adaptation, Notes, Own, Params, Stacked
 
 _NOT_NUMBERS = {"pref_vector", "leak", "f", "projector"}  # per task, or objects
 _SALT = 0x64726177  # tells an aggregator's draws from other uses of the tasks' keys
-_SEEDING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +90,7 @@ class Aggregate(Interaction):
         if not matrix.isfinite().all():  # not the aggregator's fault: the mean will be refused
             return rows, {}
         order = keys.argsort(stable=True)
-        with _seeded(int(mix(keys, _SALT).sum()), matrix.device):
+        with seeded(int(mix(keys, _SALT).sum()), matrix.device):
             found, weighs = self._applied(matrix[order])
         self._check(found, axis.count if weighs else matrix.shape[1])
         found = found.detach().to(matrix.dtype)
@@ -207,14 +204,3 @@ def _expanded(vector: Tensor, like: Stacked) -> Stacked:
     for name, piece in zip(names, pieces, strict=True):
         found[name] = piece.reshape(like[name].shape[1:]).expand_as(like[name])
     return found
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators inside and put them back afterwards; one thread at a time."""
-    devices = [device] if device.type == "cuda" else []
-    with _SEEDING, torch.random.fork_rng(devices):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.default_generators[device.index].manual_seed(seed)
-        yield

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError
 from metaccord.interactions.base import Interaction
+from metaccord.keys import seeded
 from metaccord.models.heads import read, second_head
 from metaccord.objective import Objective
 from metaccord.tree import scope
@@ -91,8 +91,7 @@ class CoLearner(Interaction):
     def init(self, params: Params, steps: int, objective: Objective, seed: int) -> Own:
         """Return the co-learner's weights as PyTorch draws them."""
         del params, steps
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             head = second_head(*self._plan(objective.model))
         like = next(iter(objective.trainable().values()))
         return Own({k: v.to(like) for k, v in head.items()}, {})
@@ -110,7 +109,7 @@ class CoLearner(Interaction):
         def one(weights: Params, features: Tensor, targets: Any) -> Tensor:
             return objective.criterion(read(weights, features), targets)
 
-        over = objective.plan.over_tasks(one)
+        over = objective.over_tasks(one)
         try:
             return self.weight * over(own.learned, run.features, run.episodes.query.targets)
         except (RuntimeError, IndexError) as error:

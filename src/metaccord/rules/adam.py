@@ -55,6 +55,8 @@ class Adam(InnerRule):
             raise UsageError(f"rule.beta1 is {self.beta1}: it must be in [0, 1)")
         if not 0.0 < self.beta2 < 1.0:
             raise UsageError(f"rule.beta2 is {self.beta2}: it must be in (0, 1)")
+        if not self.eps > 0:
+            raise UsageError(f"rule.eps is {self.eps}: it must be above 0")
 
     def init(self, params: Params) -> tuple[Params, Params]:
         """Return no learned tensors; zero slots as running ones if they persist."""

@@ -15,7 +15,8 @@ import torch
 
 from metaccord.errors import PeerError
 from metaccord.experiment import Experiment
-from metaccord.peers import ANSWER, joined
+from metaccord.launched import joined
+from metaccord.peers import ANSWER
 from metaccord.rundir_files import RUN
 from metaccord.runs import run
 from metaccord.selftest.children import Child, Mark

@@ -66,8 +66,11 @@ class Quadratics(TaskSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.dim < 1 or self.condition < 1 or not self.spread > 0:
-            raise UsageError("tasks.dim and tasks.condition must be >= 1 and tasks.spread > 0")
+        for name in ("dim", "condition"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"tasks.{name} is {getattr(self, name)}: it must be at least 1")
+        if not self.spread > 0:
+            raise UsageError(f"tasks.spread is {self.spread}: it must be above 0")
         if {self.shots, self.queries, self.train_shots or 1} != {1}:
             raise UsageError("a quadratic task is one bowl: tasks.shots and queries must be 1")
 

@@ -49,8 +49,10 @@ class Sinusoid(TaskSource):
         most = max(self.shots, self.train_shots or 0)
         if self.inputs == "grid" and most > GRID:
             raise UsageError(f"tasks.shots is {most}, but the grid has {GRID} points")
-        if not self.amplitude[0] <= self.amplitude[1] or not self.phase > 0:
-            raise UsageError("tasks.amplitude must be (low, high) and tasks.phase above 0")
+        if not self.amplitude[0] <= self.amplitude[1]:
+            raise UsageError(f"tasks.amplitude is {self.amplitude}: it must be (low, high)")
+        if not self.phase > 0:
+            raise UsageError(f"tasks.phase is {self.phase}: it must be above 0")
 
     def episodes(self, split: str, step: int, tasks: range) -> Episode:
         """Return sine tasks; see the base class."""

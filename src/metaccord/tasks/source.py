@@ -28,7 +28,7 @@ class TaskSource(ABC):
         seed: Names the stream of episodes.
 
     Raises:
-        UsageError: for a number of examples below 1.
+        UsageError: for a number of examples below 1, or a seed out of range.
     """
 
     shots: int = 10
@@ -47,6 +47,9 @@ class TaskSource(ABC):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"tasks.{name} is {value}: it must be at least 1")
+        for name in ("seed", "split_seed"):
+            if not 0 <= (value := getattr(self, name, 0)) < 2**63:
+                raise UsageError(f"tasks.{name} is {value}: it must be between 0 and 2**63 - 1")
 
     def support_shots(self, split: str) -> int:
         """Return the number of support examples (per class) in a split."""

@@ -13,7 +13,7 @@ from metaccord import tree
 from metaccord.axis import TaskAxis
 from metaccord.engine import Plan
 from metaccord.interactions import Interaction
-from metaccord.keys import uniform
+from metaccord.keys import seeded, uniform
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
 from metaccord.step import meta_gradient
@@ -30,8 +30,7 @@ class Case:
 
     def __init__(self, method: Method) -> None:
         self.method, self.untouched = method, copy.deepcopy(method)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             model = nn.Sequential()
             norms = [nn.BatchNorm1d(3, track_running_stats=False)] if method.rule.stepwise else []
             model.add_module("body", nn.Sequential(nn.Linear(2, 3), *norms, nn.Tanh()))

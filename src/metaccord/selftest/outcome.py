@@ -1,0 +1,51 @@
+"""What one check of the self-test found: counts and figures beside the bound they are held to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from metaccord.errors import CheckpointError, NumericalError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one check.
+
+    A check that found nothing to judge is no pass: ``ok`` asks for ``fired == count`` as well as
+    for the figure to lie inside its bound.
+
+    Args:
+        name: Short name of the check, one or two words ("closed forms: maml").
+        promise: The promise it tests, one line for people.
+        count: How many cases were judged (quadratics, meta-steps, kills, flipped bits).
+        fired: How many of them really happened: injected faults that fired, cases that were
+            compared to the end. Less than ``count`` is a failure.
+        worst: The worst figure over all cases, in the unit of ``bound`` (a relative error, or the
+            number of broken promises).
+        bound: The largest ``worst`` that keeps the promise.
+        seconds: Wall time of the check.
+        detail: What to look at when it failed (the worst case, the seed); may be empty.
+        of_store: True for promises about files (exit code 4), False for numbers (exit code 5).
+    """
+
+    name: str
+    promise: str
+    count: int
+    fired: int
+    worst: float
+    bound: float
+    seconds: float
+    detail: str = ""
+    of_store: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether the promise was kept: every case fired and none left its bound (NaN does)."""
+        return self.count > 0 and self.fired == self.count and self.worst <= self.bound
+
+    @property
+    def exit_code(self) -> int:
+        """0 when kept; else the code of the exception the promise belongs to."""
+        if self.ok:
+            return 0
+        return CheckpointError.exit_code if self.of_store else NumericalError.exit_code

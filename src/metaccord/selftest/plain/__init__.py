@@ -1,0 +1,1 @@
+"""Every method once more in NumPy, without autograd: all derivatives are written by hand."""

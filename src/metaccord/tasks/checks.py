@@ -1,0 +1,65 @@
+"""A cheap look at what a source of tasks gives, before anything is computed with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from metaccord.errors import DataError
+from metaccord.tasks.source import TaskSource
+from metaccord.types import Batch, Episode
+
+
+def checked(source: TaskSource, split: str, step: int, tasks: range) -> Episode:
+    """Return the episodes of some tasks of a step if they have the right form.
+
+    Args:
+        source: Where they come from.
+        split, step, tasks: As for :meth:`TaskSource.episodes`.
+
+    Raises:
+        DataError: if they are no episode, hold something else than tensors, have not one row per
+            task or no example, or if the source ended.
+    """
+    where = f"{type(source).__name__}.episodes({split!r}, {step}, {tasks})"
+    try:
+        found: Any = source.episodes(split, step, tasks)
+    except StopIteration as error:
+        raise DataError(f"{where} ended: a source gives tasks for every step") from error
+    if not isinstance(found, Episode):
+        raise DataError(f"{where} gives {type(found).__name__}: return a metaccord.Episode")
+    for name in ("support", "query"):
+        _check(f"{where}.{name}", getattr(found, name), len(tasks))
+    for name, leaf in found.extra.items():
+        _rows(f"{where}.extra[{name!r}]", leaf, len(tasks), 1)
+    return found
+
+
+def _check(where: str, batch: Any, count: int) -> None:
+    """Raise DataError unless inputs and targets are made of ``count`` rows of as many examples."""
+    if not isinstance(batch, Batch):
+        raise DataError(f"{where} is {type(batch).__name__}: use metaccord.Batch(inputs, targets)")
+    lengths = []
+    for part in ("inputs", "targets"):
+        leaves = pytree.tree_leaves(getattr(batch, part))
+        for leaf in leaves or [None]:
+            _rows(f"{where}.{part}", leaf, count, 2)
+        lengths.append({int(leaf.shape[1]) for leaf in leaves})
+    inputs, targets = lengths
+    if 0 in inputs | targets:
+        raise DataError(f"{where} is empty: a task needs at least one example")
+    if not inputs & targets:
+        raise DataError(
+            f"{where} has inputs of {sorted(inputs)} and targets of {sorted(targets)} examples: "
+            "they need one common length"
+        )
+
+
+def _rows(where: str, leaf: Any, count: int, axes: int) -> None:
+    if not isinstance(leaf, Tensor):
+        raise DataError(f"{where} holds {type(leaf).__name__}: use tensors, torch.as_tensor(...)")
+    if leaf.dim() < axes or leaf.shape[0] != count:
+        expected = f"[{count}, n, ...]" if axes > 1 else f"[{count}, ...]"
+        raise DataError(f"{where} has shape {list(leaf.shape)}, not {expected}: one row per task")

@@ -1,0 +1,80 @@
+"""What a user's own tasks, models and criteria do wrong is said on one line, before or at once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+import metaccord as mc
+from metaccord.errors import DataError, MetaccordError, NumericalError, UsageError
+from metaccord.methods import maml
+from metaccord.tasks import Quadratics, Sinusoid
+from metaccord.tasks.checks import checked
+from tests.bad import sources
+from tests.bad.rows import MOST_SECONDS
+
+STEPS = 2
+
+
+def refused(
+    kinds: tuple[type[MetaccordError], ...],
+    words: list[str],
+    objective: mc.Objective,
+    source: object,
+) -> None:
+    began = time.process_time()
+    with pytest.raises(kinds) as caught:
+        list(mc.train(maml(), objective, source, steps=STEPS, num_tasks=2))
+    message = str(caught.value)
+    assert [word for word in words if word not in message] == [], message
+    assert "\n" not in message
+    assert len(message) < 500
+    assert time.process_time() - began < MOST_SECONDS
+
+
+def objective_of(name: str) -> mc.Objective:
+    build, criterion, _ = sources.MODELS[name]
+    return mc.Objective(build(), criterion, mc.Plan(chunk="all"))
+
+
+@pytest.mark.parametrize("name", sources.MODELS)
+def test_models_and_criteria(name: str) -> None:
+    began, words = time.process_time(), sources.MODELS[name][2]
+    try:
+        objective = objective_of(name)
+    except UsageError as error:
+        assert [word for word in words if word not in str(error)] == []
+        assert time.process_time() - began < MOST_SECONDS
+        return
+    refused((UsageError, NumericalError), words, objective, sources.Source())
+
+
+@pytest.mark.parametrize("name", sources.VALUES)
+def test_what_tasks_hold(name: str) -> None:
+    change, words = sources.VALUES[name]
+    objective = mc.Objective(sources.line(), sources.mean, mc.Plan(chunk="all"))
+    refused((UsageError, NumericalError), words, objective, sources.Source(change=change))
+
+
+@pytest.mark.parametrize("name", sources.FORMS)
+def test_the_form_of_episodes(name: str) -> None:
+    change, words = sources.FORMS[name]
+    with pytest.raises(DataError) as caught:
+        checked(sources.Source(change=change), "train", 0, range(2))
+    message = str(caught.value)
+    assert [w for w in [*words, "Source.episodes('train', 0, "] if w not in message] == [], message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("source", [sources.Source(), Sinusoid(), Quadratics()])
+def test_good_sources_pass(source: mc.TaskSource) -> None:
+    found = checked(source, "train", 3, range(4, 6))
+    plain = source.episodes("train", 3, range(4, 6))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(
+            *(torch.utils._pytree.tree_leaves(tuple(e)) for e in (found, plain)), strict=True
+        )
+    )

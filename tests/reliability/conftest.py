@@ -1,0 +1,32 @@
+"""One thread, so that forked children are safe and numbers are the same everywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def nothing_stays() -> Iterator[None]:
+    """Fail if a child process or an open file is left behind."""
+    before = _held()
+    yield
+    assert _held() == before
+
+
+def _held() -> tuple[list[str], int]:
+    """Return the numbers of all children, and how many files are open."""
+    children = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    return " ".join(children).split(), len(os.listdir("/proc/self/fd"))

@@ -1,0 +1,33 @@
+"""A cut of reliability/signals.py, and handlers that it must catch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from signals import signals
+
+import metaccord.cli.train as verb
+from metaccord.cli.interrupt import Interrupt
+
+pytestmark = pytest.mark.usefixtures("nothing_stays")
+
+
+def test_signals(tmp_path: Path) -> None:
+    found = signals(tmp_path, 20)
+    print(found.detail)
+    assert found.ok, found
+
+
+@pytest.mark.parametrize("kind", ["leaves without saving", "goes on to the end"])
+def test_broken_handlers_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if kind == "goes on to the end":
+        train = verb.run
+        deaf = lambda *given, stop, **named: train(*given, **named)  # noqa: E731
+        monkeypatch.setattr(verb, "run", deaf)
+    else:
+        monkeypatch.setattr(Interrupt, "_set", lambda *given: os._exit(143))
+    assert not signals(tmp_path, 6).ok
