@@ -11,6 +11,7 @@ from torch import Tensor
 
 from metaccord.engine import Plan
 from metaccord.errors import UsageError, unknown
+from metaccord.keys import seeded
 from metaccord.losses import cross_entropy, mse
 from metaccord.method import Method
 from metaccord.objective import Objective
@@ -97,7 +98,8 @@ class Experiment:
     def objective(self) -> Objective:
         """Return model, criterion and plan, the model on the device."""
         criterion: Callable[..., Tensor] = cross_entropy if self.tasks.classifies else mse
-        model = build_model(self.model)
+        with seeded(self.seed):
+            model = build_model(self.model)
         if isinstance(self.tasks, Quadratics):
             criterion, model = mean_height, model.double()
         return Objective(model, criterion, self.plan, device=_device(self.device))

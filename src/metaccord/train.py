@@ -94,12 +94,7 @@ def train(
         norm = global_norm(found.grads)
         held = {**state.params, **moments(optimizer)}
         numbers = collect(found, norm, step, axis, held)  # the one synchronisation; raises
-        for group in optimizer.param_groups:
-            group["lr"] = outer.rate(step, steps)
-        grads = outer.clipped(found.grads, norm)
-        for name, tensor in state.params.items():
-            tensor.grad = grads[name]
-        optimizer.step()
+        _update(optimizer, state.params, outer.clipped(found.grads, norm), outer.rate(step, steps))
         state = state._replace(running=found.running, step=step + 1)
         yield Record(
             step=step + 1,
@@ -118,6 +113,14 @@ def _planned(
     if axis.ranks is not None or axis.exact:
         return fixed(objective, axis)
     return settled(objective.planned(tune(method, objective, state, episodes)))
+
+
+def _update(optimizer: torch.optim.Optimizer, params: Params, grads: Params, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    for name, tensor in params.items():
+        tensor.grad = grads[name]
+    optimizer.step()
 
 
 def copied(state: MetaState) -> MetaState:
