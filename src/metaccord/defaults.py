@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from metaccord.errors import UsageError, unknown
@@ -10,6 +11,7 @@ from metaccord.experiment import Experiment
 from metaccord.method import Method
 from metaccord.methods import AGGREGATORS, BASES, WRAPPERS
 from metaccord.outer import Outer
+from metaccord.serial import from_tree, parse_setting
 from metaccord.tasks import Nodes, Omniglot, Quadratics, SignDigits, Sinusoid, TaskSource
 
 FAMILIES = ("sinusoid", "quadratics", "omniglot", "sign_digits", "graph:NAME")
@@ -77,10 +79,22 @@ def compose(base: str, interactions: list[str], family: str, labels: int = 0) ->
     return method
 
 
-def default(family: str, base: str = "maml", interactions: list[str] | None = None) -> Experiment:
+def default(
+    family: str,
+    base: str = "maml",
+    interactions: list[str] | None = None,
+    settings: Sequence[str] = (),
+) -> Experiment:
     """Return the experiment that a task family starts from.
 
     The model depends on the family alone; the method ``warp`` adds its layers to it.
+
+    Args:
+        family: Name of the task family.
+        base: The base method.
+        interactions: Names of interactions over it.
+        settings: Changes that are to come. Those of the tasks of a graph are applied here, because
+            a small graph may not have the nodes for the defaults.
 
     Raises:
         UsageError: for unknown names, with the nearest one.
@@ -91,7 +105,7 @@ def default(family: str, base: str = "maml", interactions: list[str] | None = No
     if base not in BASES:
         raise unknown("method", base, BASES)
     reptile = base == "reptile"
-    tasks, model = _nodes(which) if family == "graph" else _tasks(family, reptile)
+    tasks, model = _nodes(which, settings) if family == "graph" else _tasks(family, reptile)
     if base == "warp" and model["class"] in ("MLP", "Conv4"):
         model["warp"] = True
     method = compose(base, interactions or [], family, tasks.labels)
@@ -111,7 +125,7 @@ def default(family: str, base: str = "maml", interactions: list[str] | None = No
     )
 
 
-def _nodes(which: str) -> tuple[TaskSource, dict[str, Any]]:
+def _nodes(which: str, settings: Sequence[str]) -> tuple[TaskSource, dict[str, Any]]:
     """Return the tasks of a graph and their model: ``NAME``, or ``NAME:gcn``, ``NAME:sage``."""
     graph, _, model = which.partition(":")
     if not graph:
@@ -119,7 +133,9 @@ def _nodes(which: str) -> tuple[TaskSource, dict[str, Any]]:
     if (model or "sgc") not in GRAPH_MODELS:
         raise unknown("graph model", model, GRAPH_MODELS)
     kind, form = GRAPH_MODELS[model or "sgc"]
-    tasks = Nodes(graph=graph, form=form)  # type: ignore[arg-type]
+    found = map(parse_setting, settings)
+    given = {path[1]: value for path, value in found if path[0] == "tasks" and len(path) == 2}
+    tasks: Nodes = from_tree({"class": "Nodes", "graph": graph, "form": form, **given}, "tasks")
     return tasks, {"class": kind, "features": tasks.features, "ways": tasks.ways}
 
 

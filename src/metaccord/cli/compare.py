@@ -124,7 +124,7 @@ def trained(
     present = {word for label in methods for word in label.split("+")[1:]}
     for label in methods:  # all are checked before the first one is trained
         base, *interactions = label.split("+")
-        mine = default(family, base, interactions)
+        mine = default(family, base, interactions, settings)
         first = next(iter(planned.values()), mine).tasks
         tasks = replace(first, train_shots=mine.tasks.train_shots)
         others = present - {*interactions}

@@ -60,7 +60,7 @@ def designed(
 def _try(family: str, base: str, words: list[str], settings: list[str]) -> None:
     """Build a method and its first state, and raise what that raises."""
     meant = [s for s in settings if s.split(".")[0] not in WRAPPERS.keys() - {*words}]
-    experiment = default(family, base, words).changed(meant)
+    experiment = default(family, base, words, meant).changed(meant)
     initialise(experiment.method, experiment.objective(), seed=0)
 
 

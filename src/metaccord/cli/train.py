@@ -20,6 +20,7 @@ from metaccord.ranks import Ranks, largest, spread
 from metaccord.rundir import RunDirectory
 from metaccord.rundir_files import RUN
 from metaccord.runs import run
+from metaccord.serial import to_tree
 from metaccord.stored import done, refuse_changes, stored
 from metaccord.tasks import Nodes
 
@@ -70,6 +71,9 @@ def train(
         return _follow(Experiment.from_tree(jsontree.decode(spread(b"", ranks))), ranks)
 
 
+SIZES = ("ways", "shots", "queries", "train_shots", "split")  # what a small graph may need
+
+
 class _Job(NamedTuple):
     """What is to be trained, where, and whether it goes on."""
 
@@ -108,7 +112,8 @@ def _job(
         raise UsageError(f"--method {method}: write --method {base} --with {others}")
     if resume:
         return _Job(*_resumed(tasks, method, with_, wanted, settings, out), True)
-    experiment = default(tasks, "maml" if method is None else method, wanted).changed(settings)
+    experiment = default(tasks, "maml" if method is None else method, wanted, settings)
+    experiment = experiment.changed(settings)
     name = f"{tasks}-{experiment.method.label}-{experiment.seed}"
     folder = out or Path("runs") / name.replace(":", "-").replace("/", "-")
     return _Job(experiment, folder, restarted() and (folder / RUN).exists())
@@ -171,7 +176,10 @@ def _resumed(
         raise UsageError("--resume needs --out with the folder of the run")
     before = stored(RunDirectory.read(out))
     label = before.method.label.split("+")
-    asked = default(tasks, method or label[0], label[1:] if with_ is None else wanted)
+    known = to_tree(before.tasks).items()
+    same_tasks = [f"tasks.{k}={jsontree.encode(v)}" for k, v in known if k in SIZES]
+    names = label[1:] if with_ is None else wanted
+    asked = default(tasks, method or label[0], names, same_tasks)
     same = type(asked.tasks) is type(before.tasks)
     if same and isinstance(asked.tasks, Nodes) and isinstance(before.tasks, Nodes):
         same = (asked.tasks.graph, asked.tasks.form) == (before.tasks.graph, before.tasks.form)
