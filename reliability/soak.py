@@ -20,10 +20,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from outcomes import commit, described, line
 
+from metaccord import checkpoint
 from metaccord.methods import WRAPPERS
 from metaccord.rundir_files import CHECKPOINTS
 from metaccord.runs import run
@@ -45,9 +47,11 @@ class Sample(NamedTuple):
     children: int
     tensors: int
     checkpoints: int
+    saves: int
 
 
-COUNTED = Sample._fields[2:]
+COUNTED = ("handles", "threads", "children", "tensors")
+KEPT = 3  # checkpoints: the newest two, and the best
 
 
 def soak(folder: Path, steps: int, saves: int, *, samples: int = SAMPLES) -> list[Sample]:
@@ -65,12 +69,20 @@ def soak(folder: Path, steps: int, saves: int, *, samples: int = SAMPLES) -> lis
         extra=tuple(WRAPPERS),
     )  # fmt: skip
     assert not getattr(experiment.method.estimator, "first_order", True), "second order is meant"
-    found = []
-    with quiet():
-        for record in run(experiment, folder / "run"):
-            if record.step % max(1, steps // samples) == 0:
-                found.append(_sample(record.step, folder / "run"))
-    return found
+    often, saved = max(1, steps // samples), 0
+
+    def write(*given: Any, **options: Any) -> Path:
+        nonlocal saved
+        saved += 1
+        return plain(*given, **options)
+
+    plain = checkpoint.write
+    with quiet(), mock.patch.object(checkpoint, "write", write):
+        return [
+            _sample(record.step, folder / "run", saved)
+            for record in run(experiment, folder / "run")
+            if record.step % often == 0
+        ]
 
 
 def judged(found: list[Sample], steps: int) -> Iterator[Outcome]:
@@ -93,6 +105,11 @@ def judged(found: list[Sample], steps: int) -> Iterator[Outcome]:
             name, f"the number of {name} does not grow", steps, done,
             max(values) - values[0], 0, 0.0, f"{detail}, {values[0]} to {values[-1]}",
         )  # fmt: skip
+    most, saves = max(sample.checkpoints for sample in later), found[-1].saves
+    yield Outcome(
+        "checkpoints", f"of all saves at most {KEPT} checkpoints stay", saves, saves,
+        most, KEPT, 0.0, f"{detail}, {saves} saves",
+    )  # fmt: skip
 
 
 def slope(found: list[Sample]) -> float:
@@ -104,7 +121,7 @@ def slope(found: list[Sample]) -> float:
     return across / sum((x - step) ** 2 for x in steps)
 
 
-def _sample(step: int, folder: Path) -> Sample:
+def _sample(step: int, folder: Path, saves: int) -> Sample:
     gc.collect()
     children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
     return Sample(
@@ -115,6 +132,7 @@ def _sample(step: int, folder: Path) -> Sample:
         len(children.split()),
         sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()),
         len(os.listdir(folder / CHECKPOINTS)),
+        saves,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import pytest
 import torch
 
@@ -59,6 +61,24 @@ def test_sums_are_differentiable() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     (found,) = torch.autograd.grad(TaskAxis(2).sum(x * x)[0].sum(), x)
     assert found.tolist() == [[2.0, 4.0], [6.0, 8.0]]
+
+
+def test_exact_sums_go_from_task_to_task() -> None:
+    """In float32 the order shows: the sum of a plain axis has other last bits."""
+    rows = torch.randn(301, 7, generator=torch.Generator().manual_seed(0))
+    expected = reduce(torch.add, rows)
+    exact, plain = (TaskAxis(301, exact=on).sum(rows) for on in (True, False))
+    assert torch.equal(exact, expected.expand_as(rows))
+    assert not torch.equal(plain, exact)
+    torch.testing.assert_close(plain, exact)
+    assert torch.equal(TaskAxis(301, exact=True).mean({"x": rows})["x"][0], expected / 301)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_sums_of_whole_numbers_are_whole(exact: bool) -> None:
+    found = TaskAxis(2, exact=exact).sum(torch.tensor([[1], [2**60]]))
+    assert found.dtype == torch.int64
+    assert found.tolist() == [[2**60 + 1], [2**60 + 1]]
 
 
 def test_an_axis_has_tasks() -> None:

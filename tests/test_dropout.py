@@ -191,3 +191,17 @@ def test_attention_called_with_dropout_is_refused():
     objective = mc.Objective(Attends(), mc.losses.mse)
     with pytest.raises(UsageError, match=r"dropout_p=0.5"):
         objective.predict(objective.trainable(), torch.randn(3, 4))
+
+
+@pytest.mark.parametrize("rest", [(None, 0.5), (None, 0.5, True)])
+def test_fused_dropout_is_refused_where_it_stands(rest: tuple[object, ...]) -> None:
+    """By position, as the last argument or not; a rate of 0 is none."""
+    x = torch.ones(1, 2, 4)
+    fused = torch.nn.functional.scaled_dot_product_attention
+    with keys.KeyedDropout(torch.tensor(1)):
+        with pytest.raises(UsageError, match=r"dropout_p=0\.5"):
+            fused(x, x, x, *rest)
+        with pytest.raises(UsageError, match=r"dropout_p=0\.5"):
+            fused(x, x, x, dropout_p=0.5)
+        fused(x, x, x, None, 0.0, True)
+        fused(x, x, x)

@@ -44,6 +44,19 @@ def test_chunks_agree(name: str, net: str, dtype: torch.dtype) -> None:
         assert all(v.dtype == dtype for v in step.rows.values())
 
 
+@pytest.mark.parametrize("name", ["maml", "maml_pp", "reptile, adam"])
+def test_runs_of_chunks_join(name: str) -> None:
+    """Path, end, losses and what the rule carried are those of one piece with all tasks."""
+    method = cases.BASES[name]
+    whole = cases.step(method, "plain", mc.Plan(chunk="all"), count=5).run
+    for chunk in (1, 2):
+        run = cases.step(method, "plain", mc.Plan(chunk=chunk), count=5).run
+        assert len(run.path) == len(whole.path)
+        for part in ("path", "solution", "carry", "support_losses", "losses"):
+            found, expected = getattr(run, part), getattr(whole, part)
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12, msg=part)
+
+
 @pytest.mark.parametrize("chunk", [1, 2, "all"])
 @pytest.mark.parametrize("net", cases.NORMS)
 @pytest.mark.parametrize("name", ["maml", "fomaml, agreement", "reptile, adam"])

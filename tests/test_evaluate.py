@@ -195,9 +195,12 @@ def test_regression_has_no_accuracy_and_json_is_complete() -> None:
     [
         (lambda: mc.Protocol(statistics="running"), "unknown protocol 'running'"),
         (lambda: mc.Protocol(tasks=1), "needs at least 2"),
-        (lambda: mc.Protocol(steps=-1), "must be 0 or more"),
+        (lambda: mc.Protocol(steps=-1), "it must be in 0"),
         (lambda: mc.evaluate(*setting(), BLOBS, mc.Protocol(tasks=2), at=(9,)), "must lie in 0..2"),
-        (lambda: mc.evaluate(*setting(), BLOBS, mc.Protocol(split="all")), "unknown split"),
+        (
+            lambda: mc.evaluate(*setting(), BLOBS, mc.Protocol(split="all")),
+            "unknown protocol split",
+        ),
     ],
 )
 def test_bad_calls_are_refused(make: object, word: str) -> None:

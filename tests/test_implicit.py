@@ -193,6 +193,27 @@ def test_a_direction_without_curvature_stops_as_well() -> None:
     assert found.negative.tolist() == [1.0, 0.0]
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_the_residual_is_relative(size: float) -> None:
+    """A right side of any length leaves the same share of itself, and exactly the same rows."""
+    matrix = torch.diag(torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64))
+    right = {"x": torch.tensor([[3.0, -1.0, 2.0]], dtype=torch.float64)}
+    plain, scaled = (
+        solve(lambda v: {"x": v["x"] @ matrix}, {"x": factor * right["x"]}, 2)
+        for factor in (1.0, size)
+    )
+    left = right["x"] - plain.rows["x"] @ matrix
+    assert plain.residual.item() == pytest.approx(float(left.norm() / right["x"].norm()), rel=1e-9)
+    assert scaled.residual.item() == pytest.approx(plain.residual.item(), rel=1e-9)
+    assert relative_error(scaled.rows["x"] / size, plain.rows["x"]) <= tolerances.TWIN_F64
+
+
+def test_mini_batches_have_no_solution() -> None:
+    rule = Proximal(steps=2, lr=0.1, batch=2)
+    with pytest.raises(UsageError, match=r"rule\.batch is 2: .*use rule\.batch=none"):
+        mc.Method(name="x", rule=rule, estimator=Implicit())
+
+
 def test_no_slope_at_all_is_finite() -> None:
     """A loss of nothing, over a network: rows and notes are zero."""
     goal = mc.Objective(cases.module("layernorm"), lambda o, t: 0.0 * (o - t).sum(), mc.Plan("all"))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 
 from metaccord import checkpoint
 from metaccord.checkpoint import Checkpoint
-from metaccord.errors import MetaccordError, NumericalError, PeerError
+from metaccord.errors import DataError, MetaccordError, NumericalError, PeerError
 from metaccord.evaluate import evaluate
 from metaccord.experiment import Experiment
 from metaccord.objective import Objective
@@ -75,8 +77,20 @@ class Book:
         return self.best.get("step") == record.step or self.experiment.saves_at(record.step)
 
     def save(self, record: Record) -> None:
-        """Write a checkpoint of this record's state, once."""
-        if self.folder is None or record.step == self.saved:
+        """Write a checkpoint of this record's state, once.
+
+        Raises:
+            NumericalError: if the last update has overflowed; on all ranks, which hold the same.
+        """
+        if record.step == self.saved:
+            return
+        tensors = packed(record.state, record.slots)
+        if names := [k for k, v in tensors.items() if not v.isfinite().all()]:
+            raise NumericalError(
+                f"not finite at meta-step {record.step}: {', '.join(names[:4])} before the step; "
+                "nothing was saved: lower outer.lr, or set outer.clip_norm=10"
+            )
+        if self.folder is None:
             return
         state = {
             "plan": to_tree(record.plan),
@@ -90,7 +104,7 @@ class Book:
         self.folder.sync()
         checkpoint.write(
             self.folder.checkpoints,
-            Checkpoint(record.step, packed(record.state, record.slots), state),
+            Checkpoint(record.step, tensors, state),
             best=self.best.get("step"),
             every=self.experiment.keep_every,
         )
@@ -103,7 +117,7 @@ class Book:
             yield
         except PeerError:
             raise  # the others' state is not known: the newest checkpoint stands
-        except NumericalError as error:
+        except (DataError, NumericalError) as error:
             self._fail(error)
             raise
         except MetaccordError:
@@ -126,9 +140,11 @@ class Book:
         alike = self.objective.planned(record.plan)  # as a resumed run will measure
         method, tasks = self.experiment.method, self.experiment.tasks
         scores = evaluate(method, alike, record.state, tasks, protocol)
-        if not self.best or scores.loss.mean < self.best["loss"]:
-            self.best = {"step": record.step, "loss": scores.loss.mean}
-        return scores.json()
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so
+            loss, found = scores.loss.mean, scores.json()
+        if math.isfinite(loss) and (not self.best or loss < self.best["loss"]):
+            self.best = {"step": record.step, "loss": loss}
+        return found
 
     def _compare(self, world: int) -> None:
         if world != self.world:

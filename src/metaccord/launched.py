@@ -61,6 +61,18 @@ def restarted() -> bool:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
+def refuse_company(verb: str) -> None:
+    """Raise UsageError if a launcher started several processes for what one does.
+
+    Args:
+        verb: Of the command line.
+    """
+    if verb != "train" and _started():
+        raise UsageError(
+            f"only train runs in several processes, not {verb}: start it without torchrun"
+        )
+
+
 def _started() -> bool:
     """Say whether a launcher started several processes, and refuse half a description."""
     found = [name for name in _NEEDED if name in os.environ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import torch
@@ -70,21 +71,19 @@ def collect(
     Raises:
         NumericalError: naming the step, tensors and tasks.
     """
-    run = _everyone(found.run, axis)
+    run, health = _everyone(found.run, _health({"gradient": norm, **found.running, **held}), axis)
     tensors = {"grad_norm": norm, **found.notes}
     if run.losses is not None:
         tensors["query_loss"] = run.losses.mean()
     if run.support_losses:
         which = 0 if run.losses is not None else -1
         tensors["support_loss"] = run.support_losses[which].mean()
-    slots = [v for v in found.running.values() if v.is_floating_point()]
-    norms = torch._foreach_norm([norm, *slots, *held.values()])
-    kinds = {n.dtype for n in norms}
-    alike = [torch.stack([n for n in norms if n.dtype == kind]).sum() for kind in kinds]
-    packed = torch.cat([v.detach().flatten().double() for v in (*tensors.values(), *alike)])
-    values = packed.tolist()  # the only synchronisation of a meta-step
+    inner = [torch.cat(_losses(run)).double().sum()] if _losses(run) else []
+    parts = (*tensors.values(), *inner, health)  # every inner step, every rank
+    values = torch.cat([v.detach().flatten().double() for v in parts]).tolist()  # synchronises
     if not all(map(_finite, values)):
-        raise NumericalError(_diagnosis(found._replace(run=run), step, held))
+        ill = [rank for rank, value in enumerate(values[-len(health) :]) if not _finite(value)]
+        raise NumericalError(_diagnosis(found._replace(run=run), step, held, tensors, ill))
     numbers: dict[str, Number] = {}
     start = 0
     for name, tensor in tensors.items():
@@ -94,29 +93,45 @@ def collect(
     return numbers
 
 
-def _everyone(run: Adaptation, axis: TaskAxis) -> Adaptation:
-    """Return the run with the losses of the tasks of all processes, in one exchange."""
-    found = [*run.support_losses, *([] if run.losses is None else [run.losses])]
-    if axis.ranks is None or not found:
-        return run
-    losses = axis.gather(torch.stack(found, 1)).T.contiguous().unbind()
+def _losses(run: Adaptation) -> list[Tensor]:
+    """Return the losses of all inner steps, the query losses last."""
+    return [*run.support_losses, *([] if run.losses is None else [run.losses])]
+
+
+def _health(tensors: Params) -> Tensor:
+    """Return what is finite if all floating-point tensors and their squares are: ``[]``."""
+    found = torch._foreach_norm([v for v in tensors.values() if v.is_floating_point()])
+    kinds = {n.dtype for n in found}
+    alike = [torch.stack([n for n in found if n.dtype == kind]).sum() for kind in kinds]
+    return reduce(torch.add, alike)
+
+
+def _everyone(run: Adaptation, health: Tensor, axis: TaskAxis) -> tuple[Adaptation, Tensor]:
+    """Return the run with the losses of all tasks, and the health of all ranks, in one exchange."""
+    if axis.ranks is None:
+        return run, health[None]
+    found = _losses(run)
+    kind = found[0].dtype if found else health.dtype
+    mine = (health - health).to(kind)  # 0 or NaN, whatever the precision
+    rows = torch.stack([*found, mine.expand(axis.local)], 1)  # [T, K + 2]
+    *losses, ranks = axis.gather(rows).T.contiguous().unbind()
     steps = len(run.support_losses)
-    return run._replace(
-        support_losses=losses[:steps], losses=None if run.losses is None else losses[steps]
+    everyone = run._replace(
+        support_losses=tuple(losses[:steps]), losses=None if run.losses is None else losses[steps]
     )
+    return everyone, ranks[:: axis.local]
 
 
 def _finite(value: float) -> bool:
     return value - value == 0.0
 
 
-def _diagnosis(found: MetaStep, step: int, held: Params) -> str:
-    before = [f"{name} before the step" for name in _broken(held)]
-    bad = [*before, *_broken(found.grads), *_broken(found.running)]
-    inner = [
-        *found.run.support_losses,
-        *([found.run.losses] if found.run.losses is not None else []),
-    ]
+def _diagnosis(found: MetaStep, step: int, held: Params, recorded: Params, ill: list[int]) -> str:
+    before = [f"{name} before the step" for name in broken(held)]
+    bad = [*before, *broken(found.grads), *broken(found.running), *broken(recorded)]
+    if ill and not bad:
+        bad = [f"tensors of rank {', '.join(map(str, ill))}"]
+    inner = _losses(found.run)
     first = next((k for k, loss in enumerate(inner) if not loss.isfinite().all()), None)
     tasks = sorted({i for loss in inner for i in (~loss.isfinite()).nonzero().flatten().tolist()})
     where = (
@@ -125,10 +140,12 @@ def _diagnosis(found: MetaStep, step: int, held: Params) -> str:
         else "the losses are finite"
     )
     return (
-        f"not finite at meta-step {step}: {', '.join(bad[:4]) or 'a recorded number'}; {where}; "
+        f"not finite at meta-step {step}: {', '.join(bad[:4]) or 'a loss'}; {where}; "
         "nothing was updated: lower rule.lr or outer.lr, or set outer.clip_norm=10"
     )
 
 
-def _broken(tensors: Params) -> list[str]:
-    return [name for name, value in tensors.items() if not value.isfinite().all()]
+def broken(tensors: Params) -> list[str]:
+    """Return the names of tensors with a value that is not finite, or whose square is not."""
+    floating = {k: v for k, v in tensors.items() if v.is_floating_point()}
+    return [k for k, v in floating.items() if not torch.linalg.vector_norm(v).isfinite()]

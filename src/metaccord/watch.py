@@ -7,8 +7,8 @@ import math
 from metaccord.records import Record
 
 LIMIT = 2.0
-"""Stretch per root of the number of tasks above which agreement collapses: 1.1 to 1.4 in healthy
-runs, 2.1 to 2.6 in collapsed ones (results/sine)."""
+"""Stretch per root of the number of tasks above which agreement collapses: below 1.7 in the healthy
+runs of results/sine, above it in the collapsed ones."""
 _RATE, _PATIENCE = 1 / 300, 500
 
 

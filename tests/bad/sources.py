@@ -76,8 +76,8 @@ def fails(error: Exception) -> Change:
 
 NAN, INF = math.nan, math.inf
 VALUES: dict[str, tuple[Change, list[str]]] = {
-    "fewer targets": (targets(lambda t: t[:, :3]), ["(3, 1)"]),
-    "more inputs": (inputs(lambda t: torch.cat([t, t], 1)), ["(12, 1)"]),
+    "fewer targets": (targets(lambda t: t[:, :3]), ["inputs of [6] and targets of [3]"]),
+    "more inputs": (inputs(lambda t: torch.cat([t, t], 1)), ["inputs of [12] and targets of [6]"]),
     "wide inputs": (inputs(lambda t: t.expand(-1, -1, 2)), ["model fails", "(6, 2)"]),
     "wide targets": (targets(lambda t: t.expand(-1, -1, 2)), ["(6, 2)", "must be equal"]),
     "flat targets": (targets(lambda t: t[..., 0]), ["(6,)", "must be equal"]),
@@ -198,3 +198,8 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[..., Any], list[str]]]
     "criterion detached": (line, lambda o, t: mean(o.detach(), t), ["does not depend"]),
     "criterion in numpy": (line, lambda o, t: mean(o, t).detach().numpy(), ["one number"]),
 }
+
+
+def setup() -> tuple[nn.Module, Callable[..., Tensor], TaskSource]:
+    """Give ``metaccord doctor`` a healthy set-up."""
+    return line(), mean, Source()

@@ -57,3 +57,16 @@ def test_the_good_graph_is_trained_on(metaccord: Run, place: Path) -> None:
     result = metaccord(*COMMAND, "--set", *SMALL)
     assert result.code == 0, result.err
     assert "run/run.json" in snapshot(place)
+
+
+def test_a_graph_too_small_for_the_defaults(metaccord: Run, place: Path) -> None:
+    """Settings come before the judgement, also when the run goes on."""
+    arrays = graphs.good()
+    graphs.relabelled(2, 3)(arrays)
+    arrays["labels"][[2, 8, 14, 20]] = 2  # four nodes of class 2, far fewer than 3 + 10
+    np.savez(place / "graph.npz", **arrays)
+    small = ("tasks.shots=1", "tasks.queries=2")
+    assert "lower one of them" in metaccord(*COMMAND).err
+    assert metaccord(*COMMAND, "--set", *SMALL, *small).code == 0
+    result = metaccord(*COMMAND, "--resume", "--steps", "2")
+    assert result.code == 0, result.err

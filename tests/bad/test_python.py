@@ -48,7 +48,7 @@ def test_models_and_criteria(name: str) -> None:
         assert [word for word in words if word not in str(error)] == []
         assert time.process_time() - began < MOST_SECONDS
         return
-    refused((UsageError, NumericalError), words, objective, sources.Source())
+    refused((UsageError, DataError, NumericalError), words, objective, sources.Source())
 
 
 @pytest.mark.parametrize("name", sources.VALUES)

@@ -25,6 +25,8 @@ START = {
     "data": "data list",
     "cite": "cite maml",
     "demo": "demo",
+    "doctor": "doctor tests.bad.sources:setup",
+    "selftest": "selftest",
 }
 CALLED = {
     "curvature-tasks": "curvature",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import metaccord as mc
-from metaccord import analysis, diagnostics, stored
+from metaccord import analysis, checkpoint_files, diagnostics, stored
 from metaccord.plots import of_analyses
 from tests.cli.support import Result, copied, flip, scores_of, snapshot, train
 from tests.cli.test_bad_input import refused
@@ -158,14 +158,22 @@ def test_a_damaged_checkpoint_is_left_out(metaccord: Run, run: Path) -> None:
 def test_a_replaced_checkpoint_is_measured_again(
     metaccord: Run, run: Path, measured: list[int], place: Path
 ) -> None:
-    """The name is the same, the content is another."""
+    """The name is the same, the content is another; another run's is left out."""
     assert metaccord(f"analyse run {QUICK}").code == 0
-    train(place / "other", "steps=4", "keep_every=1", "outer.lr=0.1")
-    for name in ("manifest.json", "state.json", "tensors.safetensors"):
-        file = Path("checkpoints") / "step-000003" / name
-        (run / file).write_bytes((place / "other" / file).read_bytes())
+    there = run / "checkpoints" / "step-000003"
+    found = checkpoint_files.load(there)
+    half = {name: t / 2 if t.is_floating_point() else t for name, t in found.tensors.items()}
+    for name, content in checkpoint_files.pack(found._replace(tensors=half)).items():
+        (there / name).write_bytes(content)
     assert metaccord(f"analyse run {QUICK}").code == 0
     assert measured[5:] == [3]
+    train(place / "other", "steps=4", "keep_every=1", "outer.lr=0.1")
+    for file in there.iterdir():
+        file.write_bytes((place / "other" / file.relative_to(run)).read_bytes())
+    result = metaccord(f"analyse run {QUICK}")
+    assert result.code == 0
+    assert measured[6:] == []
+    assert "checkpoint of another run" in result.err
 
 
 def test_damaged_measurements_are_made_again(

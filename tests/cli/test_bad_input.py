@@ -167,7 +167,7 @@ OURS: dict[str, tuple[int, list[str]]] = {
     "evaluate nowhere --protocol frozn": (2, ["unknown protocol", "did you mean 'frozen'?"]),
     "evaluate nowhere --tasks 1": (2, ["tasks is 1", "at least 2"]),
     "evaluate nowhere --tasks 0": (2, ["tasks is 0", "at least 2"]),
-    "evaluate nowhere --steps -1": (2, ["steps is -1", "0 or more"]),
+    "evaluate nowhere --steps -1": (2, ["steps is -1", "it must be in 0"]),
     "plot nowhere": (2, ["'nowhere' holds no run"]),
     "cite nowhere": (2, ["unknown method 'nowhere'", "folder of a run"]),
     "cite reptile+agreemnt": (2, ["did you mean 'agreement'?"]),

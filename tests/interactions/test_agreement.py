@@ -12,6 +12,7 @@ import metaccord as mc
 from metaccord.axis import TaskAxis
 from metaccord.interactions import GradientAgreement
 from metaccord.methods import gradient_agreement, maml, reptile
+from metaccord.testing.ranks import ThreadRanks, on_ranks
 from metaccord.types import Adaptation, Notes, Own, Stacked
 from tests import cases, tolerances
 from tests.reference import quadratics
@@ -108,10 +109,72 @@ def test_notes_say_what_they_mean() -> None:
     g = draws(4)
     w, notes = weights(*g), reconcile(g)[1]
     assert notes["effective_tasks"].item() == pytest.approx(1 / w.square().sum().item())
-    stretch = (w @ g).norm() / g.mean(0).norm()
-    assert notes["stretch"].item() == pytest.approx(stretch.item())
+    mean = g.mean(0)
+    assert notes["stretch"].item() == pytest.approx(((w @ g) @ mean / mean.square().sum()).item())
     assert reconcile(g[:1])[1]["stretch"].item() == pytest.approx(1.0)
     assert all(not v.requires_grad for v in notes.values())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stretch_is_the_whole_length_where_tasks_pull_along_one_line(seed: int) -> None:
+    """And never more: so what the whole length did not warn of is not warned of."""
+    g = draws(6, seed)
+    line = g[:, :1] * draws(1, seed + 100)
+    for moved, law in ((line, torch.isclose), (g, torch.le)):
+        length = (weights(*moved) @ moved).norm() / moved.mean(0).norm()
+        assert law(reconcile(moved)[1]["stretch"], length)
+
+
+@pytest.mark.parametrize("count", [2, 30, 500])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_stretch_is_finite_on_both_sides_of_the_floor(count: int, dtype: torch.dtype) -> None:
+    """Pairs of opposite tasks, but for a difference that is about to be lost."""
+    found = []
+    for power in range(-60, 1):
+        g = draws(count, dtype=dtype)
+        g[1::2] = -g[::2] * (1 - 2.0**power)
+        found.append(reconcile(g)[1])
+    assert all(n["stretch"].isfinite() and n["stretch"] >= 1 - 1e-5 for n in found)
+    uniform = [n["weights"].min().item() == pytest.approx(1 / count) for n in found]
+    assert {True, False} == set(uniform)
+
+
+def test_stretch_is_bounded_where_the_signed_sum_of_weights_is_rounding() -> None:
+    """In task order the small sum over a thousand weights is off by half its value."""
+    eps, count = torch.finfo(torch.float32).eps, 1000
+    moved = torch.ones(count, 1)
+    moved[count // 2 :] = 132 * eps - 1
+    run = Adaptation(({"a": moved * 0}, {"a": -moved}), (), {}, {"a": -moved}, None, ())
+    axis = TaskAxis(count, exact=True)
+    notes = GradientAgreement().reconcile(Own({}, {}), {"model.w": moved}, run, axis)[1]
+    assert notes["weights"].min() < 0
+    assert notes["weights"].double().sum() > 64 * eps > axis.sum(notes["weights"])[0]
+    assert notes["stretch"].item() == pytest.approx(1 / (64 * eps), rel=1e-3)
+
+
+def test_the_exchanges_of_a_step() -> None:
+    """One as long as the parameters, whatever else is recorded; the mean over rows is another."""
+
+    class Counted(ThreadRanks):
+        def sum(self, x: Tensor) -> Tensor:
+            sizes[self.rank].append(x.numel())
+            return super().sum(x)
+
+        def gather(self, x: Tensor) -> Tensor:
+            sizes[self.rank].append(x.numel())
+            return super().gather(x)
+
+    g, sizes = draws(4), ([], [])
+
+    def work(ranks: ThreadRanks) -> Notes:
+        counted = Counted(ranks.rank, ranks.count, ranks.table, ranks.barrier)
+        axis = TaskAxis(4, ranks=counted)
+        return reconcile(g[axis.tasks.start : axis.tasks.stop], axis=axis)[1]
+
+    whole = reconcile(g)[1]
+    for notes in on_ranks(2, work):
+        assert all(relative_error(v, whole[k]) <= tolerances.TWIN_F64 for k, v in notes.items())
+    assert sizes == ([5, 2, 2, 2], [5, 2, 2, 2])
 
 
 def test_weights_scale_every_row_and_come_from_displacements() -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 
 import metaccord as mc
+from metaccord import checkpoint
+from metaccord.cli.main import main
 from metaccord.errors import PeerError, UsageError
 from metaccord.launched import joined
+from metaccord.rundir import RunDirectory
 from metaccord.runs import run
 from metaccord.selftest.company import deaths, same_bits
 from metaccord.selftest.trial import differences, trial
@@ -62,6 +68,38 @@ def test_the_launcher_starts_again_after_a_death(tmp_path: Path) -> None:
     assert differences(tmp_path / "run", tmp_path / "alone") == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells children on Linux")
+def test_no_orphan_outlives_the_launcher(tmp_path: Path) -> None:
+    """Killed itself, it can end nobody: its processes save, and end by themselves."""
+    out = tmp_path / "run"
+    words = [sys.executable, *LAUNCHER, "-m", "metaccord", *WORDS, "--steps", "100000"]
+    with subprocess.Popen([*words, "--out", str(out)], env=_env(), stderr=subprocess.PIPE) as found:
+        try:
+            _until(lambda: (out / "checkpoints").is_dir() and any((out / "checkpoints").iterdir()))
+        finally:
+            found.kill()
+    _until(lambda: not _processes(str(out)))
+    with RunDirectory.open(out) as run:  # nobody holds the lock
+        assert checkpoint.read(run.checkpoints).step == run.records()[-1]["step"]
+
+
+def _processes(word: str) -> list[str]:
+    """Return the processes with a word on their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found += [path.parent.name] if word.encode() in path.read_bytes().split(b"\0") else []
+    return found
+
+
+def _until(ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def _env() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -70,6 +108,20 @@ def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UsageError, match=r"not RANK, MASTER_ADDR, MASTER_PORT.*torchrun"), joined():
         pass
+
+
+def test_only_train_runs_in_several_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert main(["compare", "sinusoid"]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        "error: [rank 1] only train runs in several processes, not compare: start it without "
+        "torchrun\n"
+    )
 
 
 def test_nobody_comes(monkeypatch: pytest.MonkeyPatch) -> None:

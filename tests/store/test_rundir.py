@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from metaccord import jsontree
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.rundir import RunDirectory, compare_config
+from metaccord.rundir_files import RUN
 
 CONFIG: dict[str, Any] = {"method": {"rule": {"lr": 0.1, "steps": 5}}, "tasks": ["sinusoid"]}
 
@@ -48,6 +50,7 @@ def test_readers_need_no_lock_and_cannot_write(tmp_path: Path) -> None:
             reader.cut(0)
         with pytest.raises(UsageError, match="needs the lock"):
             reader.sync()
+        reader.close()  # there is no lock to give back
 
 
 def test_closed_runs_cannot_write(tmp_path: Path) -> None:
@@ -56,6 +59,13 @@ def test_closed_runs_cannot_write(tmp_path: Path) -> None:
     run.close()
     with pytest.raises(UsageError, match="needs the lock"):
         run.append({"step": 1})
+
+
+def test_a_configuration_is_an_object(tmp_path: Path) -> None:
+    """A list under a right hash was not written by us."""
+    (tmp_path / RUN).write_bytes(jsontree.seal([CONFIG], "config"))
+    with pytest.raises(CheckpointError, match="no JSON object"):
+        RunDirectory.read(tmp_path)
 
 
 def test_numbers_survive(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 from torch import Tensor, nn
 
-from metaccord.cli.options import Interactions, Name, Number, Settings, Switch
+from metaccord.cli.options import Interactions, Name, Number, Settings, Switch, interaction_names
 from metaccord.doctor import Report, check
 from metaccord.errors import UsageError, unknown
 from metaccord.method import Method
@@ -133,7 +133,7 @@ def _method(own: Method | None, base: str | None, with_: str | None) -> Method:
             raise unknown("method", base, BASES)
         method = BASES[base]()
     wrappers = WRAPPERS | AGGREGATORS
-    for name in filter(None, (with_ or "").split(",")):
+    for name in interaction_names(with_):
         if name not in wrappers:
             raise unknown("interaction", name, wrappers)
         method = wrappers[name](method)

@@ -22,6 +22,7 @@ from metaccord.cli.replay import replay
 from metaccord.cli.selftest import selftest
 from metaccord.cli.train import train
 from metaccord.errors import MetaccordError, ResourceError
+from metaccord.launched import refuse_company
 
 VERBS = (
     train, evaluate, compare, analyse, plot, data, doctor, selftest, replay, cite, demo,
@@ -44,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    words = sys.argv[1:] if argv is None else argv
     try:
+        refuse_company(words[0] if words else "train")
         return int(app.cli(prog="metaccord", args=argv) or 0)
     except MetaccordError as error:
         print(f"error: {_speaker()}{error}", file=sys.stderr)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from metaccord.errors import UsageError
+
 Switch = tyro.conf.FlagCreatePairsOff[bool]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 Interactions = Annotated[
@@ -19,3 +21,15 @@ Settings = Annotated[
 ]
 Tasks = Annotated[str, tyro.conf.arg(metavar="TASKS", help_behavior_hint=""), tyro.conf.Positional]
 Run = Annotated[Path, tyro.conf.arg(metavar="RUN", help_behavior_hint=""), tyro.conf.Positional]
+
+
+def interaction_names(words: str | None) -> list[str]:
+    """Return the names in ``--with``, none without it.
+
+    Raises:
+        UsageError: for an empty name.
+    """
+    names = [] if words is None else words.split(",")
+    if "" in names:
+        raise UsageError(f"--with is {words!r}: give names with one comma between two")
+    return names

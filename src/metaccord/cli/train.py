@@ -9,7 +9,16 @@ from typing import NamedTuple
 
 from metaccord import jsontree
 from metaccord.cli.interrupt import Interrupt, listening
-from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch, Tasks
+from metaccord.cli.options import (
+    Folder,
+    Interactions,
+    Name,
+    Number,
+    Settings,
+    Switch,
+    Tasks,
+    interaction_names,
+)
 from metaccord.cli.process import tune_process
 from metaccord.cli.progress import shown
 from metaccord.defaults import default
@@ -103,9 +112,7 @@ def _job(
     resume: bool,
 ) -> _Job:
     """Return what the command line asks for."""
-    wanted = [] if with_ is None else with_.split(",")
-    if "" in wanted:
-        raise UsageError(f"--with is {with_!r}: give names with one comma between two")
+    wanted = interaction_names(with_)
     base, plus, others = (method or "").partition("+")
     if plus:
         others = others.replace("+", ",")

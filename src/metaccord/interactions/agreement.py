@@ -29,7 +29,7 @@ class GradientAgreement(Interaction):
 
     Shape:
         rows [T, ...] -> [T, ...]; notes: weights [T]; effective_tasks [], 1 / sum w_i^2;
-        stretch [], the length of sum w_i g_i relative to the mean displacement.
+        stretch [], how far sum w_i g_i goes along the mean displacement, relative to its length.
     Meets:
         reconcile; independent.
     State:
@@ -63,11 +63,12 @@ class GradientAgreement(Interaction):
         total = axis.sum(moved)  # [T, P]
         score = (moved * total).sum(1)  # [T]: s_i = <g_i, sum_j g_j>, Eq. (1)
         found = weights(moved, score, axis)
-        step = axis.sum(found[:, None] * moved)[0]  # [P]: sum_i w_i g_i
+        squares, signed = axis.sum(torch.stack((found * found, found), 1))[0].unbind()
+        least = 64 * torch.finfo(found.dtype).eps  # of the signed sum, by the floor in weights()
         notes = {
             "weights": axis.everyone(found),
-            "effective_tasks": 1 / axis.sum(found * found)[0],
-            "stretch": step.norm() / (total[0].norm() / axis.size).clamp_min(1e-30),
+            "effective_tasks": 1 / squares,
+            "stretch": axis.size * squares / signed.clamp_min(least),  # N <sum w_i g_i, S> / |S|^2
         }
         return scale(rows, axis.size * found), notes
 
@@ -80,6 +81,7 @@ def weights(moved: Tensor, score: Tensor, axis: TaskAxis) -> Tensor:
         score: s_i, ``[T]``.
         axis: The tasks that meet.
     """
-    total = axis.sum(score.abs())  # [T]: the same number in every row
-    floor = 64 * torch.finfo(score.dtype).eps * axis.size * axis.sum((moved * moved).sum(1))
+    sizes = torch.stack((score.abs(), (moved * moved).sum(1)), 1)  # [T, 2]
+    total, square = axis.sum(sizes).unbind(1)  # [T]: the same number in every row
+    floor = 64 * torch.finfo(score.dtype).eps * axis.size * square
     return torch.where(total > floor, score / total, 1.0 / axis.size)

@@ -55,8 +55,8 @@ def weights(records: Sequence[Mapping[str, Any]], *, bins: int = 60) -> Figure:
         "Gradient Agreement: how the tasks were weighed",
         f"{counted} tasks per meta-step; each point pools {max(map(len, groups))} records. "
         "Weight times number of tasks: 1 is the plain mean, below 0 a task is pushed away from. "
-        "Effective tasks: 1 / sum of squared weights. Stretch: length of the weighted step "
-        "relative to the plain mean.",
+        "Effective tasks: 1 / sum of squared weights. Stretch: the weighted step along "
+        "the plain mean, relative to it.",
         (8.4, 7.6),
         rows=4,
         heights=[2.4, 1, 1, 1],

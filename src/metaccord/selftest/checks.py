@@ -12,6 +12,7 @@ from metaccord.selftest import curvature, gradients
 from metaccord.selftest.company import deaths
 from metaccord.selftest.damage import Damages, damage
 from metaccord.selftest.kills import fresh_kills, kills
+from metaccord.selftest.nonfinite import injections
 from metaccord.selftest.outcome import Outcome
 from metaccord.selftest.plain.cases import CASES as BY_HAND
 from metaccord.selftest.plain.check import check as by_hand
@@ -67,6 +68,7 @@ CHECKS = (
     Check("resume after kill -9", 20, 1000, partial(_killed, kills)),
     Check("resume, fresh processes", 0, 40, partial(_killed, fresh_kills)),
     Check("a worker's death", 1, 180, partial(_killed, deaths)),
+    Check("not finite", 10, 300, partial(_killed, injections)),
     Check("damaged files", 300, 10_000, _damaged),
     Check("closed forms", 250, 10_000, _closed),
     Check("by hand", 5, 50, _by_hand),
