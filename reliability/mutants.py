@@ -64,7 +64,11 @@ def equivalent(root: Path, mutant: Mutant, declared: list[dict[str, str]]) -> st
 
 
 def judged(
-    bench: Bench, wanted: Sequence[Mutant], kept: Path | None, again: bool = False
+    bench: Bench,
+    wanted: Sequence[Mutant],
+    kept: Path | None,
+    again: bool = False,
+    until: float = float("inf"),
 ) -> Iterator[tuple[Mutant, Verdict]]:
     """Judge mutants, those with a kept verdict of the same source excepted.
 
@@ -73,6 +77,7 @@ def judged(
         wanted: The mutants.
         kept: A file of verdicts, one JSON object a line; it grows.
         again: Judge survivors even if a verdict was kept.
+        until: When to stop judging, on the clock of ``perf_counter``; kept verdicts still count.
     """
     known = {}
     if kept is not None and kept.is_file():
@@ -82,7 +87,10 @@ def judged(
         content = (bench.root / PACKAGE / mutant.file).read_bytes()
         source = hashlib.sha256(content).hexdigest()[:16]
         verdict = known.get((mutant.name, source))
-        if verdict is None or (again and not verdict.killed):
+        if time.perf_counter() > until:
+            if verdict is None:
+                continue
+        elif verdict is None or (again and not verdict.killed):
             verdict = bench.judge(PACKAGE, mutant, TESTS[mutant.file])
             if kept is not None:
                 entry = {"name": mutant.name, "source": source, "verdict": verdict}
@@ -122,15 +130,13 @@ def main() -> int:
     declared = json.loads(EQUIVALENT.read_text())
     reasons = {m.name: why for m in wanted if (why := equivalent(ROOT, m, declared))}
     kept = options.json.with_suffix(".jsonl") if options.json else None
-    verdicts = []
+    verdicts, until = [], start + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(ROOT, Path(folder) / "copy")
-        for mutant, verdict in judged(bench, wanted, kept, options.again):
+        for mutant, verdict in judged(bench, wanted, kept, options.again, until):
             verdicts.append((mutant, verdict))
             if not verdict.killed and mutant.name not in reasons:
                 print(f"{mutant.file}:{mutant.line} {mutant.before} -> {mutant.after}", flush=True)
-            if time.perf_counter() - start > 60 * options.minutes:
-                break
     found = outcome(verdicts, reasons, len(wanted), time.perf_counter() - start)
     print(line(found))
     record["cases"]["mutants"] = {**asdict(found), "ok": found.ok}

@@ -125,3 +125,14 @@ def test_bad_sizes_are_refused(options: dict[str, Any]) -> None:
 def test_without_a_query_loss_it_is_refused() -> None:
     with pytest.raises(UsageError, match="cooperative has no meaning over reptile"):
         cooperative(reptile())
+
+
+def test_a_head_that_is_no_single_layer_says_nothing_about_features() -> None:
+    model = nn.Sequential()
+    model.add_module("body", nn.Linear(3, 4))
+    model.add_module("head", nn.Sequential(nn.Tanh(), nn.Linear(4, 2)))
+    goal = mc.Objective(model, cross_entropy, mc.Plan(chunk=1))
+    own = CoLearner(shape=(4,), outputs=2).init({}, 1, goal, seed=0)
+    assert sum(v.numel() for v in own.learned.values()) > 0
+    with pytest.raises(UsageError, match=r"give cooperative\.shape"):
+        CoLearner().init({}, 1, goal, seed=0)

@@ -24,7 +24,7 @@ def test_third():
 
 def test_an_order_that_matters_is_caught(tmp_path: Path) -> None:
     """In half of the orders the second test comes too early; the same seed is the same order."""
-    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "-q"\n')
     (tmp_path / "test_flaky.py").write_text(FLAKY)
     rows = [repeat(seed, ("test_flaky.py",), tmp_path) for seed in range(5)]
     assert {row["passed"] for row in rows} == {2, 3}
@@ -43,6 +43,7 @@ def test_repeats_that_lack_tests_or_number_are_no_pass() -> None:
     assert outcome([good, good], 2).ok
     assert not outcome([good, good], 3).ok
     assert not outcome([good, {**good, "passed": 6}], 2).ok
+    assert not outcome([{**good, "passed": 0}] * 2, 2).ok
     assert not outcome([], 2).ok
 
 

@@ -43,6 +43,9 @@ class Setup(NamedTuple):
     method: Method | None = None
 
 
+MOST_STEPS = 1000  # inner steps whose graph is looked at
+
+
 def doctor(
     setup: Place,
     *,
@@ -66,6 +69,8 @@ def doctor(
         json: Print one JSON object.
         set: Settings of the method, for example rule.lr=0.1.
     """
+    if steps is not None and not 0 <= steps <= MOST_STEPS:
+        raise UsageError(f"--steps is {steps}: it must be in 0 .. {MOST_STEPS}")
     found = made(setup)
     chosen = _method(found.method, method, with_).with_steps(steps)
     report = check(found.model, found.criterion, _changed(chosen, set), found.tasks)

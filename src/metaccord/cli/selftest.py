@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from metaccord.cli.options import Switch
-from metaccord.errors import CheckpointError, NumericalError
+from metaccord.errors import CheckpointError, NumericalError, UsageError
 from metaccord.selftest.checks import CHECKS, merged
 from metaccord.selftest.outcome import Outcome
 
@@ -32,6 +32,8 @@ def selftest(*, full: Switch = False, seed: int = 0, json: Switch = False) -> in
         seed: Of all draws.
         json: Print one JSON object.
     """
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed is {seed}: it must be between 0 and 2**32 - 1")
     start, threads = time.perf_counter(), torch.get_num_threads()
     torch.set_num_threads(1)
     found: list[Outcome] = []
