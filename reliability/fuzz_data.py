@@ -100,7 +100,8 @@ def _make_graph(draw: Random) -> bytes:
             break
         if kind == 1:
             kinds = ("U1", "U5") if array.dtype.kind == "U" else ("i2", "f4", "u1", "U3", ">i8")
-            arrays[name] = array.astype(draw.choice(kinds))
+            with np.errstate(invalid="ignore", over="ignore"):
+                arrays[name] = array.astype(draw.choice(kinds))
         elif kind == 2:
             arrays[name] = array.ravel()[: draw.randrange(5)]
         elif kind == 3:
@@ -115,9 +116,11 @@ def _make_graph(draw: Random) -> bytes:
             fitting = [value for value in values if limits.min <= value <= limits.max]
             array.ravel()[draw.randrange(array.size)] = draw.choice(fitting)
         elif array.dtype.kind == "U" and array.size == 2:
-            array.view(np.uint32)[draw.randrange(6)] = draw.choice(
+            letters = np.ascontiguousarray(array).view(np.uint32).ravel()
+            letters[draw.randrange(letters.size)] = draw.choice(
                 (0, 10, 0x110000, 2**32 - 1, 0xD800)
             )
+            arrays[name] = letters.view(array.dtype)
     packed = {f"{k}.npy": npy(v) for k, v in arrays.items()}
     return zipped(packed, 0)
 

@@ -94,7 +94,15 @@ def _begun(out: Path) -> Child:
 
 
 def _live(out: Path, mark: Mark) -> int:
-    """Be the child: run the command line, telling when its handlers are there."""
+    """Be the child."""
+    try:
+        return _command(out, mark)
+    except KeyboardInterrupt:  # a second one, after the first has done its work
+        return CODES[SIGINT]
+
+
+def _command(out: Path, mark: Mark) -> int:
+    """Run the command line, telling when its handlers are there."""
     words = ["train", "sinusoid", "--with", "agreement", "--out", str(out), "--steps", str(STEPS)]
     words += ["--resume"] if (out / RUN).exists() else ["--set", *SETTINGS]
     telling(mark, STEPS)

@@ -34,5 +34,6 @@ def faults(*words: str) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="only glibc is tuned")
 def test_kept_memory_is_not_mapped_again() -> None:
     """Without the setting the same program faults on every page."""
-    assert faults() > 10_000
-    assert faults("keep") < 500
+    usual = faults()
+    assert usual > 10_000
+    assert faults("keep") < usual / 5

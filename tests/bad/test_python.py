@@ -55,7 +55,8 @@ def test_models_and_criteria(name: str) -> None:
 def test_what_tasks_hold(name: str) -> None:
     change, words = sources.VALUES[name]
     objective = mc.Objective(sources.line(), sources.mean, mc.Plan(chunk="all"))
-    refused((UsageError, NumericalError), words, objective, sources.Source(change=change))
+    kinds = (UsageError, DataError, NumericalError)
+    refused(kinds, words, objective, sources.Source(change=change))
 
 
 @pytest.mark.parametrize("name", sources.FORMS)

@@ -145,7 +145,7 @@ def test_options_change_the_method(module: str, capsys: pytest.CaptureFixture[st
         (("{}:good", "--set", "rule.lrr=1"), "did you mean 'lr'"),
         (("{}:good", "--set", "nothing.lr=1"), "unknown setting"),
         (("{}:good", "--set", "rule.lr=-1"), "rule.lr is -1"),
-        (("{}:good", "--steps", "-1"), "rule.steps is -1"),
+        (("{}:good", "--steps", "-1"), "--steps is -1"),
     ],
 )
 def test_bad_arguments(
