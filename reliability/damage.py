@@ -90,14 +90,14 @@ def _graph(path: Path, seed: int) -> bytes:
 def _checks(folder: Path, seed: int) -> Iterator[Outcome]:
     for name in ("store", "graph", "pictures"):
         (folder / name).mkdir()
-    yield damage(folder / "store", STORE, seed=seed)
+    yield replace(damage(folder / "store", STORE, seed=seed), name="damaged files: store")
     with graph(folder / "graph") as victim:
         yield strike([victim], GRAPH, seed=seed)
     found = pictures(folder / "pictures")
     if not found:
         print("no pictures: set METACCORD_DATA to damage Omniglot and the sign digits too")
     else:
-        yield strike(found, PICTURES, seed=seed)
+        yield replace(strike(found, PICTURES, seed=seed), name="damaged files: pictures")
 
 
 if __name__ == "__main__":
