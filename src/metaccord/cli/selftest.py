@@ -80,6 +80,9 @@ def recorded(found: list[Outcome], full: bool, seed: int, seconds: float) -> dic
     }
 
 
+WIDE = 120  # columns of a log
+
+
 def show(found: list[Outcome], seconds: float) -> None:
     """Print the table, and what to look at where a promise was broken."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
@@ -97,6 +100,8 @@ def show(found: list[Outcome], seconds: float) -> None:
         took = f"{outcome.seconds:.1f}"
         table.add_row(outcome.name, outcome.promise, cases, worst, bound, verdict, took)
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE)
     console.print(table)
     broken = [outcome for outcome in found if not outcome.ok]
     for outcome in broken:
