@@ -21,6 +21,7 @@ from metaccord.ranks import ProcessRanks
 
 T = TypeVar("T")
 ANSWER = 2.0  # seconds in which those who live say so, after an exchange has failed
+LINGER = 6.0  # seconds that the keeper of the notes stays for those who have not read them
 ADVICE = "go on from the last checkpoint with --resume"
 
 
@@ -40,6 +41,7 @@ class Peers(ProcessRanks):
         self.store = store
         launched = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         self.keeper = "the launcher" if launched else "rank 0"
+        self.blamed: list[int] = []
         self.others = [rank for rank in range(self.count) if rank != self.rank]
         store.set(f"who/{self.rank}", f"{socket.gethostname()} process {os.getpid()}")
 
@@ -67,15 +69,15 @@ class Peers(ProcessRanks):
             self._leave()
             self._linger()
 
-        _in_time(told)
+        _in_time(told, LINGER)
 
     def _met(self, exchange: Callable[[], T]) -> T:
         try:
             return exchange()
         except RuntimeError as error:
             self._leave()
-            blame = _in_time(partial(self._blame, error))
-            _in_time(self._linger)
+            blame = _in_time(partial(self._blame, error), 2 * ANSWER)
+            _in_time(self._linger, LINGER)
             lost = f"{self.keeper}, which keeps the others' notes, is gone or out of reach"
             raise PeerError(f"{blame or lost}; {ADVICE}") from error
 
@@ -87,7 +89,7 @@ class Peers(ProcessRanks):
     def _blame(self, error: RuntimeError) -> str:
         """Return who is lost: who left a reason, or does not answer."""
         self.store.set(f"here/{self.rank}", "yes")
-        silent = self._silent()
+        silent = self.blamed = self._silent()
         cause = self.store.get("cause").decode() if self.store.check(["cause"]) else None
         self.store.set(f"told/{self.rank}", "yes")
         if cause is not None:
@@ -113,8 +115,9 @@ class Peers(ProcessRanks):
 
     def _linger(self) -> None:
         """Let those who answer read the notes, where this process keeps them."""
-        for _ in _while(ANSWER if self.rank == 0 and self.keeper == "rank 0" else 0.0):
-            left = [r for r in self.others if not self.store.check([f"told/{r}"])]
+        for _ in _while(LINGER if self.rank == 0 and self.keeper == "rank 0" else 0.0):
+            others = [rank for rank in self.others if rank not in self.blamed]
+            left = [rank for rank in others if not self.store.check([f"told/{rank}"])]
             if left == self._dead(left):
                 break
 
@@ -135,7 +138,7 @@ def _is_gone(who: str) -> bool:
     return facts.rpartition(")")[2].split()[0] in "ZX"  # ended, and nobody has looked yet
 
 
-def _in_time(talk: Callable[[], T]) -> T | None:
+def _in_time(talk: Callable[[], T], seconds: float) -> T | None:
     """Return what a talk with the store gives; None if that fails or lasts too long.
 
     A request over a cut link would wait for a quarter of an hour, so it has a thread of its own.
@@ -148,7 +151,7 @@ def _in_time(talk: Callable[[], T]) -> T | None:
 
     thread = threading.Thread(target=tried, daemon=True)
     thread.start()
-    thread.join(2 * ANSWER)
+    thread.join(seconds)
     return found[0] if found else None
 
 
