@@ -89,7 +89,9 @@ def changed_tree(draw: Random, good: Any) -> Any:
         elif kind == 3 and isinstance(parent, list):
             parent.extend(copy.deepcopy(parent) * draw.choice((1, 3)))
         elif kind == 4 and isinstance(parent[key], int | float):
-            parent[key] = parent[key] * draw.choice((-1, 0, 2, 0.5))
+            factor = draw.choice((-1, 0, 2, 0.5))
+            huge = isinstance(parent[key], int) and abs(parent[key]) > 2**1000  # no float
+            parent[key] *= int(2 * factor) if huge else factor
         else:
             parent[key] = copy.deepcopy(draw.choice(NASTY))
     return tree
