@@ -14,6 +14,7 @@ from metaccord import (
     tasks,
 )
 from metaccord.axis import TaskAxis
+from metaccord.calibration import Calibration
 from metaccord.doctor import check
 from metaccord.engine import Plan
 from metaccord.evaluate import evaluate
@@ -34,6 +35,7 @@ from metaccord.watch import Watch
 __all__ = [
     "Adaptation",
     "Batch",
+    "Calibration",
     "Episode",
     "Experiment",
     "Learner",

@@ -1,0 +1,209 @@
+"""Calibration: whether answers given with confidence p are right in p of all cases."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from metaccord.errors import DataError, UsageError
+
+BINS = 15
+_MOST_BINS = 1000
+_TOLERANCE = 1e-3  # by which probabilities may miss a sum of 1
+
+
+class Bin(NamedTuple):
+    """Answers whose confidence lies in (low, high].
+
+    Attributes:
+        low, high: The ends.
+        count: Number of answers.
+        confidence: Their mean confidence; NaN without answers.
+        accuracy: The fraction of them that is right; NaN without answers.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How sure a classifier is, and how often it is right; sums, so that batches can be added.
+
+    The confidence of an answer is its largest probability. Bins have equal width.
+
+    Args:
+        counts: Answers in each bin.
+        confidences: Sum of the confidences in each bin.
+        right: Number of right answers in each bin.
+        brier_sum: Sum over answers of the squared distance between the probabilities and the
+            truth as 0 and 1; at most 2 each.
+        nll_sum: Sum over answers of minus the logarithm of the true class's probability.
+
+    Reference:
+        Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017, Eq. 3;
+        Brier, Verification of Forecasts Expressed in Terms of Probability, 1950.
+
+    Example:
+        >>> sure = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+        >>> found = Calibration.of(sure, torch.tensor([0, 1, 1, 0]), bins=2)
+        >>> found.examples, found.accuracy
+        (4, 0.75)
+    """
+
+    counts: tuple[int, ...]
+    confidences: tuple[float, ...]
+    right: tuple[int, ...]
+    brier_sum: float
+    nll_sum: float
+
+    @classmethod
+    def of(cls, probabilities: Tensor, targets: Tensor, *, bins: int = BINS) -> Calibration:
+        """Measure answers.
+
+        Args:
+            probabilities: ``[n, C]``, each row summing to 1.
+            targets: True classes ``[n]``, whole numbers.
+            bins: Number of bins of equal width.
+
+        Raises:
+            DataError: if shapes do not fit, a row does not sum to 1, or a class is unknown.
+            UsageError: for a number of bins out of range.
+        """
+        if not 1 <= bins <= _MOST_BINS:
+            raise UsageError(f"bins is {bins}: it must be in 1 .. {_MOST_BINS}")
+        _check(probabilities, targets)
+        p, truth = probabilities.detach().double(), targets.long()
+        confidence, answers = p.max(1)
+        own = p.gather(1, truth[:, None])[:, 0]
+        known = confidence.isfinite()
+        place = (confidence[known] * bins).ceil().long().sub(1).clamp(0, bins - 1)
+        hits = (answers == truth)[known].double()
+
+        def total(values: Tensor) -> list[float]:
+            return torch.zeros(bins, dtype=p.dtype, device=p.device).index_add(
+                0, place, values
+            ).tolist()  # fmt: skip
+
+        brier = (p.square().sum(1) - 2 * own + 1).sum()
+        return cls(
+            tuple(int(x) for x in total(torch.ones_like(hits))),
+            tuple(total(confidence[known])),
+            tuple(int(x) for x in total(hits)),
+            float(brier),
+            float(-own.log().sum()),
+        )
+
+    @classmethod
+    def of_logits(cls, logits: Tensor, targets: Tensor, *, bins: int = BINS) -> Calibration:
+        """Measure answers given as logits ``[n, C]``; see :meth:`of`."""
+        if logits.dim() != 2:
+            raise DataError(f"logits have shape {list(logits.shape)}: give [examples, classes]")
+        return cls.of(logits.detach().double().softmax(1), targets, bins=bins)
+
+    def __add__(self, other: Calibration) -> Calibration:
+        if len(self.counts) != len(other.counts):
+            raise UsageError(
+                f"calibrations of {len(self.counts)} and {len(other.counts)} bins cannot be added: "
+                "measure both with the same bins"
+            )
+        columns = (
+            tuple(x + y for x, y in zip(getattr(self, name), getattr(other, name), strict=True))
+            for name in ("counts", "confidences", "right")
+        )
+        brier, nll = self.brier_sum + other.brier_sum, self.nll_sum + other.nll_sum
+        return Calibration(*columns, brier, nll)
+
+    @property
+    def examples(self) -> int:
+        """Number of answers whose probabilities are finite."""
+        return sum(self.counts)
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of right answers."""
+        return self._mean(sum(self.right))
+
+    @property
+    def brier(self) -> float:
+        """Mean Brier score over all classes, in [0, 2]; 0 is best."""
+        return self._mean(self.brier_sum)
+
+    @property
+    def nll(self) -> float:
+        """Mean negative log-likelihood, nats."""
+        return self._mean(self.nll_sum)
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error in [0, 1]: the mean gap over bins, weighed by answers.
+
+        It is never negative, so that chance alone makes it larger: about 0.01 for a perfectly
+        calibrated model over some thousand answers.
+        """
+        gaps = (abs(c - r) for c, r in zip(self.confidences, self.right, strict=True))
+        return self._mean(sum(gaps))
+
+    @property
+    def reliability(self) -> tuple[Bin, ...]:
+        """The reliability curve: confidence and accuracy of each bin."""
+        bins = len(self.counts)
+        rows = zip(self.counts, self.confidences, self.right, strict=True)
+        return tuple(
+            Bin(i / bins, (i + 1) / bins, n, *((c / n, r / n) if n else (math.nan, math.nan)))
+            for i, (n, c, r) in enumerate(rows)
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"ECE {100 * self.ece:.2f} % ({len(self.counts)} bins), Brier {self.brier:.4f}, "
+            f"NLL {self.nll:.4f} over {self.examples} answers"
+        )
+
+    def json(self) -> dict[str, Any]:
+        """Return the summary and the sums as one JSON object; see :meth:`from_json`."""
+        return {
+            **{"ece": self.ece, "brier": self.brier, "nll": self.nll, "examples": self.examples},
+            **{key: list(getattr(self, key)) for key in ("counts", "confidences", "right")},
+        }
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Calibration:
+        """Return what :meth:`json` described."""
+        columns = (tuple(found[key]) for key in ("counts", "confidences", "right"))
+        total = sum(found["counts"])
+        return cls(*columns, found["brier"] * total, found["nll"] * total)
+
+    def _mean(self, total: float) -> float:
+        if not self.examples or not math.isfinite(self.brier_sum):
+            return math.nan
+        return total / self.examples
+
+
+def _check(probabilities: Tensor, targets: Tensor) -> None:
+    shape = list(probabilities.shape)
+    if len(shape) != 2 or not all(shape) or list(targets.shape) != shape[:1]:
+        raise DataError(
+            f"probabilities have shape {shape} and targets {list(targets.shape)}: give "
+            "[examples, classes] and [examples]"
+        )
+    if targets.is_floating_point() or not 0 <= int(targets.min()) <= int(targets.max()) < shape[1]:
+        raise DataError(
+            f"targets are {targets.dtype} from {targets.min()} to {targets.max()}: they must be "
+            f"whole numbers from 0 to {shape[1] - 1}, one column of probabilities each"
+        )
+    sums = probabilities.detach().double().sum(1)
+    if not bool(((sums - 1).abs() <= _TOLERANCE).logical_or(sums.isnan()).all()):
+        raise DataError(
+            f"probabilities sum to {float(sums.min()):.4g} .. {float(sums.max()):.4g} in a row: "
+            "they must sum to 1 (for logits use Calibration.of_logits)"
+        )
+    if bool((probabilities < 0).any()):
+        raise DataError(f"probabilities go down to {float(probabilities.min()):.3g}: below 0")
