@@ -74,10 +74,10 @@ def test_a_calibrated_model_and_one_that_is_too_sure() -> None:
     assert sure.nll > honest.nll
     assert sure.brier > honest.brier
     assert sure.accuracy == honest.accuracy
-    for low, high, count, confidence, accuracy in honest.reliability:
-        if count > 500:
+    for low, high, number, confidence, accuracy in honest.reliability:
+        if number > 500:
             assert low < confidence <= high
-            assert abs(confidence - accuracy) < 5 * math.sqrt(0.25 / count)
+            assert abs(confidence - accuracy) < 5 * math.sqrt(0.25 / number)
 
 
 def test_closed_forms() -> None:

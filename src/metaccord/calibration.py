@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from operator import add
 from typing import Any, NamedTuple
 
 import torch
@@ -21,14 +22,14 @@ class Bin(NamedTuple):
 
     Attributes:
         low, high: The ends.
-        count: Number of answers.
+        examples: Number of answers.
         confidence: Their mean confidence; NaN without answers.
         accuracy: The fraction of them that is right; NaN without answers.
     """
 
     low: float
     high: float
-    count: int
+    examples: int
     confidence: float
     accuracy: float
 
@@ -114,12 +115,13 @@ class Calibration:
                 f"calibrations of {len(self.counts)} and {len(other.counts)} bins cannot be added: "
                 "measure both with the same bins"
             )
-        columns = (
-            tuple(x + y for x, y in zip(getattr(self, name), getattr(other, name), strict=True))
-            for name in ("counts", "confidences", "right")
+        return Calibration(
+            tuple(map(add, self.counts, other.counts)),
+            tuple(map(add, self.confidences, other.confidences)),
+            tuple(map(add, self.right, other.right)),
+            self.brier_sum + other.brier_sum,
+            self.nll_sum + other.nll_sum,
         )
-        brier, nll = self.brier_sum + other.brier_sum, self.nll_sum + other.nll_sum
-        return Calibration(*columns, brier, nll)
 
     @property
     def examples(self) -> int:
@@ -177,9 +179,9 @@ class Calibration:
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> Calibration:
         """Return what :meth:`json` described."""
-        columns = (tuple(found[key]) for key in ("counts", "confidences", "right"))
-        total = sum(found["counts"])
-        return cls(*columns, found["brier"] * total, found["nll"] * total)
+        counts, confidences, right = (tuple(found[k]) for k in ("counts", "confidences", "right"))
+        total = sum(counts)
+        return cls(counts, confidences, right, found["brier"] * total, found["nll"] * total)
 
     def _mean(self, total: float) -> float:
         if not self.examples or not math.isfinite(self.brier_sum):
