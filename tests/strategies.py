@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 import metaccord as mc
+from metaccord.codings import ArrayCoding
 from metaccord.engine import Plan
 from metaccord.errors import UsageError
 from metaccord.estimators import MAML, Implicit, MGAug, MultiStep, Pretrain, Reptile, Warp
@@ -29,6 +30,7 @@ LIMITS = st.none() | RATES
 COUNTS = st.integers(0, 50)
 SIZES = st.integers(1, 50)
 MAYBE = st.none() | SIZES
+NUMBERS = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=3).map(tuple)
 SEEDS = st.integers(0, 2**63 - 1)
 WORDS = st.lists(st.sampled_from(["head", "body.0", "batchnorm"]), unique=True).map(tuple)
 
@@ -94,6 +96,14 @@ _TASKS: dict[type, Fields] = {
         "split_seed": SEEDS, "root": st.none() | st.text(),
     },
 }  # fmt: skip
+_CODINGS: dict[type, Fields] = {
+    ArrayCoding: {
+        "shape": st.lists(SIZES, max_size=3).map(tuple),
+        "aim": st.sampled_from(["numbers", "classes", "new_classes"]), "outputs": SIZES,
+        "classes": st.lists(st.text()).map(tuple), "centre": NUMBERS, "scale": NUMBERS,
+        "target_centre": NUMBERS, "target_scale": NUMBERS,
+    },
+}  # fmt: skip
 _OTHERS: dict[type, Fields] = {
     Plan: {
         "chunk": st.sampled_from(["auto", "all", 1, 7]), "checkpoint": st.booleans(),
@@ -138,5 +148,5 @@ _METHOD: Fields = {
     "interactions": st.lists(_several(_INTERACTIONS), max_size=3, unique_by=type).map(tuple),
 }
 FIELDS: dict[type, Fields] = {
-    Method: _METHOD, **_RULES, **_ESTIMATORS, **_INTERACTIONS, **_TASKS, **_OTHERS
+    Method: _METHOD, **_RULES, **_ESTIMATORS, **_INTERACTIONS, **_TASKS, **_CODINGS, **_OTHERS
 }  # fmt: skip

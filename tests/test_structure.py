@@ -33,6 +33,7 @@ LAYERS = (
         "calibration",
         "fs",
         "data",
+        "codings",
         "tasks",
     ),
     ("factorial",),

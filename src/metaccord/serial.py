@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from metaccord.codings import ArrayCoding
 from metaccord.engine import Plan
 from metaccord.errors import UsageError, nearest, unknown
 from metaccord.estimators import MAML, Implicit, MGAug, MultiStep, Pretrain, Reptile, Warp
@@ -37,7 +38,10 @@ _ESTIMATORS = (MAML, MultiStep, Implicit, Pretrain, Reptile, Warp, MGAug)
 _INTERACTIONS = (GradientAgreement, GradientSharing, CoLearner, Coherence, PCGrad, Aggregate)
 _TASKS = (Sinusoid, Quadratics, Omniglot, SignDigits, Nodes)
 _MODULES = (MLP, Conv4, Point, SGC, GCN, GraphSAGE, Geometric)
-_VALUES = (Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, Outer, Plan, Protocol)
+_CODINGS = (ArrayCoding,)
+_VALUES = (
+    Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, *_CODINGS, Outer, Plan, Protocol,
+)  # fmt: skip
 VALUES: dict[str, type] = {cls.__name__: cls for cls in _VALUES}
 MODELS: dict[str, type] = {cls.__name__: cls for cls in _MODULES}
 _LARGEST = 1e30  # float32 ends at 3e38, and optimisers divide step sizes by small numbers

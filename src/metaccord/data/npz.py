@@ -15,7 +15,7 @@ from numpy.lib import format as npy
 from metaccord.data.archives import LIMITS, Limits, read_members, read_whole
 from metaccord.errors import DataError
 
-_BAD_HEADER = (
+BAD_HEADER = (
     ValueError,
     TypeError,
     SyntaxError,
@@ -24,6 +24,7 @@ _BAD_HEADER = (
     UserWarning,
     tokenize.TokenError,
 )
+"""What reading the header of a damaged array may raise."""
 
 
 class ArraySpec(NamedTuple):
@@ -88,7 +89,7 @@ def unpack_npz(
         if name in wanted:
             try:
                 arrays[name] = _array(packed, wanted[name])
-            except _BAD_HEADER as error:
+            except BAD_HEADER as error:
                 raise DataError(
                     f"file {path}, array {name!r} is not as expected ({error}): get a fresh copy"
                 ) from error

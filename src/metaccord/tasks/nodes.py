@@ -162,6 +162,11 @@ class Nodes(TaskSource):
         number = SPLITS.index(split)
         return np.sort(order[ends[number] : ends[number + 1]])
 
+    def names(self, split: str) -> tuple[str, ...]:
+        """Return the names of the graph's classes; see the base class."""
+        super().names(split)
+        return loaded(self.graph, self.place).class_names
+
     def known(self, split: str) -> Known:
         """Return which part of the graph exists in a split, in the declared setting."""
         seen = SPLITS[: SPLITS.index(split) + 1]

@@ -98,6 +98,11 @@ class Omniglot(TaskSource):
         """Characters times quarter turns."""
         return 4 * CHARACTERS
 
+    def names(self, split: str) -> tuple[str, ...]:
+        """Return alphabet, character and quarter turns of each class; see the base class."""
+        super().names(split)
+        return _names(self.place)
+
     @property
     def place(self) -> str | None:
         """Where the data are looked for: ``root``, else METACCORD_DATA, else the cache."""
@@ -176,6 +181,17 @@ def _pictures(place: str | None) -> np.ndarray:
     """Return all pictures in all four orientations: uint8 ``[4, 1623, 20, 28, 28]``."""
     pictures = _data(place).pictures
     return np.stack([np.rot90(pictures, turn, axes=(-2, -1)) for turn in range(4)])
+
+
+@lru_cache(maxsize=2)
+def _names(place: str | None) -> tuple[str, ...]:
+    data = _data(place)
+    alphabets = [data.alphabet_names[i] for i in data.alphabet]
+    return tuple(
+        f"{alphabet} {character}" + (f", turned {90 * turns}" if turns else "")
+        for alphabet, character in zip(alphabets, data.character.tolist(), strict=True)
+        for turns in range(4)
+    )
 
 
 @lru_cache(maxsize=16)

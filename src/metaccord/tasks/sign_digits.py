@@ -115,6 +115,11 @@ class SignDigits(TaskSource):
         """The ten digits."""
         return 10
 
+    def names(self, split: str) -> tuple[str, ...]:
+        """Return the ten digits; see the base class."""
+        super().names(split)
+        return tuple(map(str, range(self.labels)))
+
     @property
     def place(self) -> str | None:
         """Where the data are looked for: ``root``, else METACCORD_DATA, else the cache."""

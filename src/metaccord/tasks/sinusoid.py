@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaccord.codings import ArrayCoding
 from metaccord.errors import UsageError
 from metaccord.tasks.source import TaskSource
 from metaccord.tasks.stream import uniforms
@@ -53,6 +54,11 @@ class Sinusoid(TaskSource):
             raise UsageError(f"tasks.amplitude is {self.amplitude}: it must be (low, high)")
         if not self.phase > 0:
             raise UsageError(f"tasks.phase is {self.phase}: it must be above 0")
+
+    @property
+    def coding(self) -> ArrayCoding:
+        """One number in, one number out."""
+        return ArrayCoding((1,))
 
     def episodes(self, split: str, step: int, tasks: range) -> Episode:
         """Return sine tasks; see the base class."""

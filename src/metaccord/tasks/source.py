@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from metaccord.codings.base import Coding
 from metaccord.errors import UsageError, unknown
 from metaccord.tasks.stream import words
 from metaccord.types import Episode
@@ -41,6 +42,34 @@ class TaskSource(ABC):
     def labels(self) -> int:
         """Number of true classes that ``episodes.extra["classes"]`` [T, ways] refers to, or 0."""
         return 0
+
+    @property
+    def coding(self) -> Coding | None:
+        """How a user's files become tasks of this kind; None: they cannot.
+
+        It is stored with the tasks, and needs no training data.
+        """
+        return None
+
+    def names(self, split: str) -> tuple[str, ...]:
+        """Return the names that ``extra["classes"]`` [T, ways] or ``extra["group"]`` [T] index.
+
+        The same for every split, because these numbers are; () if nothing has a name.
+
+        Raises:
+            UsageError: for an unknown split.
+        """
+        if split not in SPLITS:
+            raise unknown("split", split, SPLITS)
+        return ()
+
+    def settled(self) -> Self:
+        """Return the same with what the data say written down: their hash and coding.
+
+        Raises:
+            DataError: if the data cannot be used, or are others than those written down.
+        """
+        return self
 
     def __post_init__(self) -> None:
         for name in ("shots", "queries", "train_shots"):

@@ -1,0 +1,6 @@
+"""Codings: how raw data become what a model was trained on, and its outputs what people read."""
+
+from metaccord.codings.arrays import ArrayCoding
+from metaccord.codings.base import Coding, Labelled, Unlabelled
+
+__all__ = ["ArrayCoding", "Coding", "Labelled", "Unlabelled"]
