@@ -10,13 +10,12 @@ bytes (an allocator's peak on a GPU).
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from machine import described
+from machine import described, write
 from race import race, ratio, spread
 
 import metaccord as mc
@@ -130,9 +129,7 @@ def main() -> None:
                 f"({fact['low']:.2f} to {fact['high']:.2f})  {fact['mebibytes']:7.1f} MiB  "
                 f"x {fact['memory']:.2f}"
             )
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    write(record, options.json)
 
 
 if __name__ == "__main__":

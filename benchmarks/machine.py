@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import subprocess
 import warnings
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+HERE = Path(__file__).parent
 
 
 def described(options: argparse.Namespace) -> dict[str, Any]:
@@ -35,6 +38,18 @@ def described(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def write(record: dict[str, Any], path: Path | None) -> None:
+    """Write a record as JSON, if somebody wants it.
+
+    Args:
+        record: What :func:`described` began.
+        path: Where to; None: nowhere.
+    """
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
 def version(name: str) -> str | None:
     """Return the version of an installed distribution, or None."""
     try:
@@ -44,16 +59,25 @@ def version(name: str) -> str | None:
 
 
 def commit() -> str | None:
-    """Return the commit of this file's repository, with a mark if the tree was changed."""
-    here = Path(__file__).parent
+    """Return the commit, marked if files other than records were changed."""
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            cwd=here, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        found = [
+            subprocess.run(
+                ["git", *words],
+                cwd=HERE,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            ).stdout.strip()
+            for words in (
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--", ":/src", ":/reliability", ":/benchmarks"),
+            )
+        ]
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return found[0] + ("-dirty" if found[1] else "")
 
 
 def processor() -> str:

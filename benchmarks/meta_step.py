@@ -9,7 +9,6 @@ then those that agree are timed round robin. See README.md beside this file.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +21,7 @@ import peers
 import problems
 import torch
 from contest import COMPILED, EAGER, Entry
-from machine import compiles, described
+from machine import compiles, described, write
 from ours import prepared
 from race import Spread, race, ratio, spread
 
@@ -221,8 +220,7 @@ def main(words: list[str] | None = None) -> int:
             print(problem.text)
             found = compare(problem, libraries, options)
         record["cases"][case] = found
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    write(record, options.json)
     wrong = [case for case, found in record["cases"].items() if not found["ok"]]
     if wrong:
         print(f"\nmeta-gradients disagree: {', '.join(wrong)}", file=sys.stderr)

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from exchanges import KINDS
-from machine import described
+from machine import described, write
 from race import spread
 from torch import Tensor
 
@@ -202,9 +202,7 @@ def main() -> None:
             f"P {step['parameters']:8} tasks {step['tasks']:3} {1e3 * step['seconds']:8.2f} ms  "
             f"{step['traffic']}"
         )
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    write(record, options.json)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from metaccord.experiment import Experiment
 from metaccord.methods import BASES, WRAPPERS
 from metaccord.rundir import RunDirectory
 from metaccord.rundir_files import RECORDS, RUN
-from metaccord.selftest import Outcome
+from metaccord.selftest import Cases, Outcome
 from metaccord.selftest.trial import CLOCK, go_on, place, quiet, trial
 
 STEPS, CHAIN = 50, 3
@@ -80,10 +80,7 @@ def every_step(
                 count, fired = count + due, fired + done
                 broken += [f"{name}: {wrong}"] if wrong else []
     detail = f"seed {seed}, {', '.join(experiments)}"
-    if broken:
-        detail += f"; first of {len(broken)} broken: {broken[0]}"
-    seconds = time.perf_counter() - start
-    return Outcome("every step", PROMISE, count, fired, len(broken), 0, seconds, detail, True)
+    return Outcome.of_runs("every step", PROMISE, Cases(count, fired, broken), start, detail)
 
 
 def resumed(experiment: Experiment, plain: Path, run: Path, step: int) -> tuple[int, str | None]:

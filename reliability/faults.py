@@ -22,7 +22,7 @@ from outcomes import main
 
 from metaccord import fs
 from metaccord.errors import MetaccordError, ResourceError
-from metaccord.selftest import Outcome
+from metaccord.selftest import Cases, Outcome
 from metaccord.selftest.trial import quiet
 
 PROMISE = "a call that fails loses no checkpoint, claims no save, and the next try succeeds"
@@ -69,10 +69,7 @@ def faults(
                             name = errno.errorcode[code]
                             broken.append(f"{where}, {name}, {kind}: {wrong}")
     detail = ", ".join(parts)
-    if broken:
-        detail += f"; first of {len(broken)} broken: {broken[0]}"
-    seconds = time.perf_counter() - start
-    return Outcome("failing calls", PROMISE, count, fired, len(broken), 0, seconds, detail, True)
+    return Outcome.of_runs("failing calls", PROMISE, Cases(count, fired, broken), start, detail)
 
 
 def copied(origin: Path, target: Path) -> Path:

@@ -34,7 +34,7 @@ import fuzz_stored
 import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from machine import described
+from machine import described, write
 
 TARGETS = {**fuzz_data.TARGETS, **fuzz_stored.TARGETS}
 BLOCK = 5000
@@ -183,9 +183,7 @@ def main() -> None:
             added(record, start, found)
             cases = record["cases"]
             print(f"{cases['inputs']} inputs, {len(cases['failures'])} failures", flush=True)
-            if options.json:
-                options.json.parent.mkdir(parents=True, exist_ok=True)
-                options.json.write_text(json.dumps(record, indent=1) + "\n")
+            write(record, options.json)
     raise SystemExit(bool(record["cases"].get("failures")))
 
 

@@ -26,7 +26,7 @@ from typing import Any
 from bench import Bench, Verdict
 from mutant_tests import TESTS
 from mutations import Mutant, mutants
-from outcomes import HERE, commit, described, line
+from outcomes import HERE, described, line, write
 
 from metaccord.selftest import Outcome
 
@@ -125,7 +125,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=TESTS, default=list(TESTS), metavar="FILE")
     parser.add_argument("--again", action="store_true", help="judge survivors once more")
     options = parser.parse_args()
-    start, record = time.perf_counter(), described(options) | {"commit": commit()}
+    start, record = time.perf_counter(), described(options)
     wanted = sampled(ROOT, options.only, options.count, options.seed)
     declared = json.loads(EQUIVALENT.read_text())
     reasons = {m.name: why for m in wanted if (why := equivalent(ROOT, m, declared))}
@@ -141,9 +141,7 @@ def main() -> int:
     print(line(found))
     record["cases"]["mutants"] = {**asdict(found), "ok": found.ok}
     record |= _tables(verdicts, reasons) | {"red without a change": bench.red}
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    write(record, options.json)
     return found.exit_code
 
 

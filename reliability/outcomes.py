@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -17,8 +15,9 @@ from metaccord.selftest import Outcome
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent / "benchmarks"))
-from machine import described  # noqa: E402
+from machine import commit, described, write  # noqa: E402
 
+__all__ = ["HERE", "commit", "described", "line", "main", "write"]
 Checks = Callable[[Path, int], Iterable[Outcome]]
 
 
@@ -34,16 +33,14 @@ def main(doc: str | None, checks: Checks) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    record = described(options) | {"commit": commit()}
+    record = described(options)
     code = 0
     with tempfile.TemporaryDirectory() as folder:
         for outcome in checks(Path(folder), options.seed):
             print(line(outcome), flush=True)
             record["cases"][outcome.name] = {**asdict(outcome), "ok": outcome.ok}
             code = code or outcome.exit_code
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    write(record, options.json)
     raise SystemExit(code)
 
 
@@ -54,20 +51,3 @@ def line(outcome: Outcome) -> str:
         f"{verdict:6} {outcome.name}: {outcome.fired} of {outcome.count}, worst {outcome.worst:g}, "
         f"bound {outcome.bound:g}, {outcome.seconds:.0f} s ({outcome.detail})"
     )
-
-
-def commit() -> str | None:
-    """Return the commit, marked if files other than records were changed."""
-    try:
-        found = [
-            subprocess.run(
-                ["git", *words], cwd=HERE, capture_output=True, text=True, timeout=30, check=True
-            ).stdout.strip()
-            for words in (
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--", ":/src", ":/reliability", ":/benchmarks"),
-            )
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found[0] + ("-dirty" if found[1] else "")

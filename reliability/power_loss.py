@@ -28,7 +28,7 @@ from metaccord.checkpoint import Checkpoint
 from metaccord.errors import MetaccordError
 from metaccord.rundir import RunDirectory
 from metaccord.rundir_files import RUN
-from metaccord.selftest import Outcome
+from metaccord.selftest import Cases, Outcome
 from metaccord.selftest.trial import CLOCK, differences, go_on, quiet, trial
 
 STEPS, KILLED = 20, (5, 13)
@@ -87,11 +87,8 @@ def power_losses(folder: Path, most: int | None = None, *, seed: int = 0) -> Out
                 break
     count = len(seen) if most is None else most
     detail = f"seed {seed}, {len(plain.trace)} operations, {count // TO_THE_END} trained to the end"
-    if broken:
-        detail += f"; first of {len(broken)} broken: {broken[0]}"
-    seconds = time.perf_counter() - start
-    return Outcome(
-        "power failures", PROMISE, count, len(seen), len(broken), 0, seconds, detail, True
+    return Outcome.of_runs(
+        "power failures", PROMISE, Cases(count, len(seen), broken), start, detail
     )
 
 

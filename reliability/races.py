@@ -19,7 +19,7 @@ from metaccord.errors import UsageError
 from metaccord.experiment import Experiment
 from metaccord.rundir_files import RUN
 from metaccord.runs import run
-from metaccord.selftest import Outcome
+from metaccord.selftest import Cases, Outcome
 from metaccord.selftest.children import Child, Mark
 from metaccord.selftest.trial import differences, trial
 
@@ -62,10 +62,7 @@ def races(folder: Path, count: int, patience: float = PATIENCE) -> Outcome:
         else:
             broken += [f"race {number}: {line}" for line in differences(out, folder / "plain")[:1]]
     detail = f"{named} of {count * (RACERS - 1)} losers named the process that trains"
-    if broken:
-        detail += f"; first of {len(broken)} broken: {broken[0]}"
-    seconds = time.perf_counter() - start
-    return Outcome("races", PROMISE, count, fired, len(broken), 0, seconds, detail, True)
+    return Outcome.of_runs("races", PROMISE, Cases(count, fired, broken), start, detail)
 
 
 def _raced(experiment: Experiment, out: Path, patience: float) -> list[Child]:

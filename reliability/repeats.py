@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mutant_tests import TESTS
-from outcomes import HERE, commit, described, line
+from outcomes import HERE, described, line, write
 from shuffled import SEED
 
 from metaccord.selftest import Outcome
@@ -88,7 +88,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=TIMES)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     options = parser.parse_args()
-    record: dict[str, Any] = described(options) | {"commit": commit(), "rows": []}
+    record: dict[str, Any] = described(options) | {"rows": []}
     if options.json and options.json.is_file():
         before = json.loads(options.json.read_text())
         record["rows"] = before["rows"] if before["commit"] == record["commit"] else []
@@ -98,9 +98,7 @@ def main() -> int:
         rows.append(repeat(options.seed + len(rows)))
         found = outcome(rows, options.times)
         record["cases"]["repeats"] = {**asdict(found), "ok": found.ok}
-        if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(record, indent=1) + "\n")
+        write(record, options.json)
     print(line(found))
     return found.exit_code
 

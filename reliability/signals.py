@@ -32,7 +32,7 @@ from metaccord.errors import CheckpointError
 from metaccord.records import Record
 from metaccord.rundir import RunDirectory
 from metaccord.rundir_files import CHECKPOINTS, RUN
-from metaccord.selftest import Outcome
+from metaccord.selftest import Cases, Outcome
 from metaccord.selftest.children import Child, Mark
 from metaccord.selftest.kills import PLACES, telling
 from metaccord.selftest.trial import SETTINGS, differences
@@ -82,11 +82,9 @@ def signals(folder: Path, count: int, *, seed: int = 0) -> Outcome:
         tally.broken += [f"{out.name}: {line}" for line in wrong[:1]]
     where = ", ".join(f"{tally.where[place]} in {place}" for place in PLACES)
     detail = f"seed {seed}, {run} runs, {where}, longest end {tally.longest:.2f} s"
-    if tally.broken:
-        detail += f"; first of {len(tally.broken)} broken: {tally.broken[0]}"
-    seconds = time.perf_counter() - start
-    worst = len(tally.broken)
-    return Outcome("signals", PROMISE, count, tally.fired, worst, 0, seconds, detail, True)
+    return Outcome.of_runs(
+        "signals", PROMISE, Cases(count, tally.fired, tally.broken), start, detail
+    )
 
 
 def _begun(out: Path) -> Child:

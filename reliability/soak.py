@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
-from outcomes import commit, described, line
+from outcomes import described, line
 
 from metaccord import checkpoint
 from metaccord.methods import WRAPPERS
@@ -143,7 +143,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    record: dict[str, Any] = described(options) | {"commit": commit()}
+    record: dict[str, Any] = described(options)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         found = soak(Path(folder), options.steps, max(1, options.steps * SAVES // STEPS))

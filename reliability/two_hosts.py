@@ -19,7 +19,7 @@ from pathlib import Path
 from outcomes import main
 
 from metaccord.errors import PeerError
-from metaccord.selftest import Outcome
+from metaccord.selftest import Cases, Outcome
 from metaccord.selftest.company import SETTINGS
 from metaccord.selftest.trial import SETTINGS as SMALL
 from metaccord.selftest.trial import differences
@@ -87,10 +87,7 @@ def two_hosts(folder: Path, *, steps: int = 400) -> Outcome:
     for name in ("two", "cut"):
         wrong += [f"{name}: {line}" for line in differences(folder / name, folder / "one")[:1]]
     detail = f"{steps} steps; both ended {seconds:.1f} s after the cut, timeout {TIMEOUT:g} s"
-    if wrong:
-        detail += f"; {wrong[0]}"
-    spent = time.perf_counter() - start
-    return Outcome("two hosts", PROMISE, 2, 2, len(wrong), 0, spent, detail, of_store=True)
+    return Outcome.of_runs("two hosts", PROMISE, Cases(2, 2, wrong), start, detail)
 
 
 def _ip(*words: str) -> None:

@@ -44,8 +44,6 @@ from metaccord.tasks.stream import uniforms
 from metaccord.types import Batch, Episode, Params, Stacked
 from tests.reference.inner import Task
 
-torch.set_num_threads(1)
-
 RULES: dict[str, InnerRule] = {
     "sgd": SGD(steps=2, lr=0.1),
     "sgd, mini-batches": SGD(steps=3, lr=0.1, batch=4),

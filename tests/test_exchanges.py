@@ -63,7 +63,7 @@ def test_the_benchmark_counts_and_reports(tmp_path: Path) -> None:
     large = {
         (s["method"], s["mode"]): s["traffic"]["large"] for s in steps if s["world"] == 2
     }  # exchanges as long as the parameters
-    for name, count in (("maml", 1), ("maml+agreement", 2), ("maml+sharing", 5)):
+    for name, count in (("maml", 1), ("maml+agreement", 2), ("maml+sharing", 4)):
         assert large[name, "fast"] == {"sum": count, "gather": 0}
         assert large[name, "deterministic"] == {"sum": 0, "gather": count}
     kept = ROOT / "results" / "ranks" / "record.json"

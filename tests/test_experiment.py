@@ -17,7 +17,6 @@ from metaccord.interactions import GradientAgreement
 from metaccord.methods import BASES, WRAPPERS
 from metaccord.rules import SGD, Adam
 
-torch.set_num_threads(1)
 REFUSED = {  # interactions without meaning over a base
     "reptile": {"sharing", "cooperative"},
     "imaml": {"sharing", "coherent"},

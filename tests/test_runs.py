@@ -18,8 +18,6 @@ from metaccord.runs import run
 from tests import cases
 from tests.cli.support import equal_runs, last, records, tiny, train
 
-torch.set_num_threads(1)
-
 
 def test_a_record_is_written_before_it_is_yielded(tmp_path: Path) -> None:
     for record in run(tiny("steps=3"), tmp_path / "run"):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from metaccord.tasks import omniglot
 from tests.cli.support import Result, call, snapshot, train
@@ -18,8 +17,7 @@ _ROOT = Path(_NAMED) if _NAMED else Path(__file__).parents[3] / "shared" / "data
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, an empty cache, no data folder, one thread."""
-    torch.set_num_threads(1)
+    """An empty working folder, an empty cache, no data folder."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("METACCORD_CACHE", str(tmp_path / "cache"))
@@ -39,7 +37,6 @@ def metaccord(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run of four steps with checkpoints at 2 and 4; copy it before changing it."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("finished") / "run"
     train(folder, "checkpoint_every=2", "steps=4")
     before = snapshot(folder)

@@ -15,8 +15,6 @@ from metaccord.memory import peak_bytes
 from metaccord.statistics import t_quantile
 from tests.reference.curvature import jackknife_error, mean_over_pairs
 
-torch.set_num_threads(1)
-
 
 def normals(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

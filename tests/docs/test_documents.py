@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 import metaccord as mc
 from metaccord.cli.main import VERBS, main
@@ -49,14 +48,12 @@ def named(path: Path) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder; logging, plotting and threads as a test needs them."""
+    """An empty working folder; logging and plotting as a test needs them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     log = logging.getLogger("metaccord")
-    before, threads = (log.propagate, log.level), torch.get_num_threads()
-    torch.set_num_threads(1)
+    before = log.propagate, log.level
     yield tmp_path
-    torch.set_num_threads(threads)
     log.propagate, log.level = before
 
 

@@ -24,7 +24,6 @@ from metaccord.types import Params
 from tests import cases
 from tests.doctor.museum.exhibit import Clusters, classifier, seeded
 
-torch.set_num_threads(1)
 NORMS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,
     "batch": lambda: nn.BatchNorm2d(4, track_running_stats=False),

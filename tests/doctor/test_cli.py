@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from metaccord.cli import main as entry
 from metaccord.cli.doctor import doctor
 from metaccord.doctor import KINDS
 from tests.cli.support import Result, call
 
-torch.set_num_threads(1)
 HEAD = """
 import torch
 from torch import nn

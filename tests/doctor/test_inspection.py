@@ -22,7 +22,6 @@ from tests import cases
 from tests.doctor.museum import gradients
 from tests.doctor.museum.exhibit import Clusters, classifier, regression, seeded
 
-torch.set_num_threads(1)
 MAML = methods.maml(steps=1, lr=0.1)
 
 

@@ -6,13 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
 from metaccord.doctor import KINDS, check
 from tests.doctor.museum import EXHIBITS, Exhibit
 from tests.doctor.museum.healthy import HEALTHY, Healthy
 
-torch.set_num_threads(1)
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fuzz_stored import FILES, resealed
 
 from metaccord import checkpoint, jsontree
@@ -158,7 +157,6 @@ CASES = list(cases())
 @pytest.fixture(scope="module", autouse=True)
 def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Import what readers import late, before imports count as code that runs."""
-    torch.set_num_threads(1)
     place = tmp_path_factory.mktemp("warm")
     run_of(place)
     for cls in (*VALUES.values(), *MODELS.values()):

@@ -1,17 +1,8 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 import metaccord as mc
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

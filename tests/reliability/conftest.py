@@ -1,4 +1,4 @@
-"""One thread, so that forked children are safe and numbers are the same everywhere."""
+"""What the tests of long runs share."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -151,9 +151,11 @@ class GradientSharing(Interaction):
         if not run.grads:
             return own.running, {}
         running = {"count": own.running["count"] + 1}
-        means = [axis.mean(grads) for grads in run.grads]
+        steps = range(len(run.grads))
+        every = {f"{k}.{name}": g for k in steps for name, g in run.grads[k].items()}
+        means = axis.mean(every)  # one exchange for all steps
         for name in run.grads[0]:
-            now = torch.stack([mean[name][0] for mean in means])  # [K, ...]
+            now = torch.stack([means[f"{k}.{name}"][0] for k in steps])  # [K, ...]
             before = own.running[f"mean.{name}"]
             running[f"mean.{name}"] = self.momentum * before + (1 - self.momentum) * now
         notes = {}

@@ -20,7 +20,7 @@ from metaccord.peers import ANSWER
 from metaccord.rundir_files import RUN
 from metaccord.runs import run
 from metaccord.selftest.children import Child, Mark
-from metaccord.selftest.outcome import Outcome
+from metaccord.selftest.outcome import Cases, Outcome
 from metaccord.selftest.trial import differences, trial
 
 SAME = "deterministic mode gives the same bits with any number of processes"
@@ -52,7 +52,8 @@ def same_bits(folder: Path, worlds: tuple[int, ...] = (2, 3, 4), *, steps: int =
         wrong += [f"{out.name}: exit codes {codes}"] if any(codes) else []
         wrong += [f"{out.name}: {line}" for line in differences(out, plain)[:1]]
     detail = f"worlds 1, {', '.join(map(str, worlds))}, changed half-way"
-    return _outcome("processes", SAME, len(pairs), len(pairs), wrong, start, detail)
+    cases = Cases(len(pairs), len(pairs), wrong)
+    return Outcome.of_runs("processes", SAME, cases, start, detail)
 
 
 def deaths(folder: Path, count: int, *, seed: int = 0, steps: int = 12) -> Outcome:
@@ -81,7 +82,7 @@ def deaths(folder: Path, count: int, *, seed: int = 0, steps: int = 12) -> Outco
         wrong += [f"{name}: did not go on, exit codes {again}"] if any(again) else []
         wrong += [f"{name}: {line}" for line in differences(out, folder / "plain")[:1]]
     detail = f"seed {seed}, the others ended after at most {slowest:.1f} s"
-    return _outcome("a worker's death", LOST, count, fired, wrong, start, detail)
+    return Outcome.of_runs("a worker's death", LOST, Cases(count, fired, wrong), start, detail)
 
 
 def company(experiment: Experiment, out: Path, world: int, *, until: int = 0) -> list[int]:
@@ -194,12 +195,3 @@ def _trial(steps: int) -> Experiment:
     return trial(
         *SETTINGS, f"steps={steps}", extra=("agreement", "sharing", "cooperative", "coherent")
     )
-
-
-def _outcome(
-    name: str, promise: str, count: int, fired: int, wrong: list[str], start: float, detail: str
-) -> Outcome:
-    if wrong:
-        detail += f"; first of {len(wrong)}: {wrong[0]}"
-    seconds = time.perf_counter() - start
-    return Outcome(name, promise, count, fired, len(wrong), 0, seconds, detail, of_store=True)

@@ -21,7 +21,7 @@ from metaccord.method import initialise
 from metaccord.methods import fomaml, maml
 from metaccord.objective import Objective
 from metaccord.rundir_files import CHECKPOINTS, RUN
-from metaccord.selftest.outcome import Outcome
+from metaccord.selftest.outcome import Cases, Outcome
 from metaccord.selftest.trial import go_on, place, quiet, trial
 from metaccord.stored import load_state
 from metaccord.types import Params
@@ -117,12 +117,9 @@ def strike(found: Sequence[Victim], damages: Damages, *, seed: int = 0) -> Outco
         for victim in found:
             victim.suffers({})
     detail = f"seed {seed}, " + ", ".join(f"{number} of {name}" for name, number in each.items())
-    if broken:
-        detail += f"; first of {len(broken)} broken: {broken[0]}"
-    seconds = time.perf_counter() - start
     count = sum(damages)
     name = "damaged files" if len(found) > 1 else f"damaged files: {found[0].name}"
-    return Outcome(name, PROMISE, count, fired, len(broken), 0, seconds, detail, True)
+    return Outcome.of_runs(name, PROMISE, Cases(count, fired, broken), start, detail)
 
 
 def victims(folder: Path) -> list[Victim]:

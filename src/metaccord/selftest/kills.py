@@ -24,7 +24,7 @@ from metaccord.experiment import Experiment
 from metaccord.records import Record
 from metaccord.rundir_files import RECORDS, RUN
 from metaccord.selftest.children import Child, Mark
-from metaccord.selftest.outcome import Outcome
+from metaccord.selftest.outcome import Cases, Outcome
 from metaccord.selftest.trial import SETTINGS, differences, go_on, trial
 
 PLACES = ("begin", "step", "evaluate", "save", "rotate", "end")
@@ -68,9 +68,8 @@ def kills(folder: Path, count: int, *, seed: int = 0, steps: int = 16) -> Outcom
         broken += _judged(code, out, folder / "plain")
     found = Counter(deaths)
     where = ", ".join(f"{found[place]} in {place}" for place in PLACES)
-    return _outcome(
-        "kill -9", count, len(deaths), broken, start, f"seed {seed}, {run} runs, {where}"
-    )
+    detail = f"seed {seed}, {run} runs, {where}"
+    return Outcome.of_runs("kill -9", PROMISE, Cases(count, len(deaths), broken), start, detail)
 
 
 def fresh_kills(folder: Path, count: int, *, seed: int = 0, steps: int = 60) -> Outcome:
@@ -104,7 +103,8 @@ def fresh_kills(folder: Path, count: int, *, seed: int = 0, steps: int = 60) -> 
             code = _command(out, steps).wait(_PATIENCE)
         broken += _judged(code, out, folder / "plain")
     detail = f"seed {seed}, {run} runs, {inside} while training, {fired - inside} before"
-    return _outcome("kill -9, command line", count, fired, broken, start, detail)
+    cases = Cases(count, fired, broken)
+    return Outcome.of_runs("kill -9, command line", PROMISE, cases, start, detail)
 
 
 def _measured(experiment: Experiment, plain: Path) -> dict[str, float]:
@@ -222,12 +222,3 @@ def _grown(path: Path, size: int) -> bool:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _outcome(
-    name: str, count: int, fired: int, broken: list[str], start: float, detail: str
-) -> Outcome:
-    if broken:
-        detail += f"; first of {len(broken)} broken: {broken[0]}"
-    seconds = time.perf_counter() - start
-    return Outcome(name, PROMISE, count, fired, len(broken), 0, seconds, detail, of_store=True)

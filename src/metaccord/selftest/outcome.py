@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from metaccord.errors import CheckpointError, NumericalError
+
+
+class Cases(NamedTuple):
+    """How many cases there were, how many really happened, and what was wrong, a line for each."""
+
+    count: int
+    fired: int
+    wrong: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,21 @@ class Outcome:
     seconds: float
     detail: str = ""
     of_store: bool = False
+
+    @classmethod
+    def of_runs(cls, name: str, promise: str, cases: Cases, start: float, detail: str) -> Self:
+        """Return the outcome of a promise about files: no broken case is allowed.
+
+        Args:
+            name, promise, detail: See the class; the first of what is wrong is added to the detail.
+            cases: What was found.
+            start: When the check began, on the clock of ``perf_counter``.
+        """
+        count, fired, wrong = cases
+        if wrong:
+            detail += f"; first of {len(wrong)} broken: {wrong[0]}"
+        seconds = time.perf_counter() - start
+        return cls(name, promise, count, fired, len(wrong), 0, seconds, detail, of_store=True)
 
     @property
     def ok(self) -> bool:
