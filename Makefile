@@ -1,4 +1,5 @@
 PYTHON ?= python3
+JOBS ?= 2
 PIP = .venv/bin/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: demo test check install dev
@@ -7,8 +8,8 @@ PIP = .venv/bin/python -m pip install --quiet --constraint constraints.txt
 demo: install  ## install, compare Reptile with Gradient Agreement on sine waves, draw the result
 	.venv/bin/python -m metaccord demo --out demo
 
-test: dev  ## install and run the tests
-	.venv/bin/python -m pytest
+test: dev  ## install and run the tests, two files at a time
+	.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: dev  ## lint and types
 	.venv/bin/ruff format --check src tests benchmarks experiments reliability docs

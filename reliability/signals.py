@@ -144,12 +144,12 @@ def _disturbed(out: Path, draw: random.Random, tally: Tally) -> bool:
     for number in kind:
         child.send(number)
         time.sleep(0.001)  # two that come at once are one
-    stuck = not _ends(child)
+    stuck = not ends(child)
     if stuck:
         child.send(SIGKILL)
     took = time.perf_counter() - sent
     code = child.end()
-    if code in (0, -kind[0]) and _saved(out) == STEPS:
+    if code in (0, -kind[0]) and saved(out) == STEPS:
         return True  # the signal came when all was done
     tally.fired += 1
     tally.where[died_in] += 1
@@ -172,19 +172,21 @@ def _wrong(out: Path, child: Child, code: int, kind: tuple[Signals, ...]) -> str
     if not (out / RUN).exists():
         return "there is no run"
     records = len(RunDirectory.read(out).records())
-    if _saved(out) != records:
-        return f"{records} steps were recorded, {_saved(out)} are saved"
+    if saved(out) != records:
+        return f"{records} steps were recorded, {saved(out)} are saved"
     return None
 
 
-def _saved(out: Path) -> int:
+def saved(out: Path) -> int:
+    """Return how many steps of a run are safe."""
     try:
         return checkpoint.read(out / CHECKPOINTS).step
     except CheckpointError:
         return 0
 
 
-def _ends(child: Child) -> bool:
+def ends(child: Child) -> bool:
+    """Say whether a child ends before the patience with it does."""
     deadline = time.perf_counter() + PATIENCE
     while not child.ended():
         if time.perf_counter() > deadline:

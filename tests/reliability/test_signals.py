@@ -1,4 +1,4 @@
-"""A cut of reliability/signals.py, and handlers that it must catch."""
+"""Cuts of reliability/signals.py and rank_signals.py, and handlers that they must catch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from rank_signals import rank_signals
 from signals import signals
 
 import metaccord.cli.train as verb
@@ -31,3 +32,16 @@ def test_broken_handlers_are_caught(
     else:
         monkeypatch.setattr(Interrupt, "_set", lambda *given: os._exit(143))
     assert not signals(tmp_path, 6).ok
+
+
+def test_signals_to_ranks(tmp_path: Path) -> None:
+    found = rank_signals(tmp_path, 4)
+    print(found.detail)
+    assert found.ok, found
+
+
+def test_a_rank_that_decides_alone_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verb, "largest", lambda word, ranks: word)
+    assert not rank_signals(tmp_path, 1).ok

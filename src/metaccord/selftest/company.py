@@ -146,7 +146,7 @@ def _begun(
     experiment: Experiment, out: Path, world: int, stop: Callable[[int, int], bool]
 ) -> list[Child]:
     torch.set_num_threads(1)
-    port = _free_port()
+    port = free_port()
     return [
         Child(partial(_work, experiment, out, rank, world, port, stop)) for rank in range(world)
     ]
@@ -162,7 +162,7 @@ def _work(
     mark: Mark,
 ) -> int:
     """Be one of the processes."""
-    for name, value in _surroundings(rank, world, port):
+    for name, value in surroundings(rank, world, port):
         os.environ[name] = value
     now = [0]
     try:
@@ -179,13 +179,14 @@ def _work(
     return 0
 
 
-def _surroundings(rank: int, world: int, port: int) -> Iterator[tuple[str, str]]:
-    """Give what a launcher gives."""
+def surroundings(rank: int, world: int, port: int) -> Iterator[tuple[str, str]]:
+    """Give the variables of the environment that a launcher gives to one of its processes."""
     yield from (("RANK", str(rank)), ("LOCAL_RANK", str(rank)), ("WORLD_SIZE", str(world)))
     yield from (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", str(port)))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
