@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 from metaccord.errors import CheckpointError, NumericalError
 
 
-class Cases(NamedTuple):
+@dataclass(frozen=True)
+class Cases:
     """How many cases there were, how many really happened, and what was wrong, a line for each."""
 
     count: int
@@ -58,11 +59,10 @@ class Outcome:
             cases: What was found.
             start: When the check began, on the clock of ``perf_counter``.
         """
-        count, fired, wrong = cases
-        if wrong:
-            detail += f"; first of {len(wrong)} broken: {wrong[0]}"
-        seconds = time.perf_counter() - start
-        return cls(name, promise, count, fired, len(wrong), 0, seconds, detail, of_store=True)
+        broken, seconds = len(cases.wrong), time.perf_counter() - start
+        if broken:
+            detail += f"; first of {broken} broken: {cases.wrong[0]}"
+        return cls(name, promise, cases.count, cases.fired, broken, 0, seconds, detail, True)
 
     @property
     def ok(self) -> bool:
