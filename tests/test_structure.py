@@ -63,6 +63,8 @@ MANY_ARGUMENTS = {
     "train.train": "the one door to a training; all but three are keywords with defaults",
     "cli.train.train": "a command: its arguments are the options of the command line",
     "cli.compare.compare": "a command: its arguments are the options of the command line",
+    "scikit.base.__init__": "scikit-learn reads an estimator's parameters from its signature",
+    "scikit.classifier.__init__": "scikit-learn reads an estimator's parameters from its signature",
 }
 
 
@@ -192,7 +194,8 @@ watched = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posi
 sys.addaudithook(lambda event, args: seen.append(event) if event.startswith(watched) else None)
 state = torch.get_rng_state()
 {statement}
-heavy = [m for m in ("matplotlib", "pandas", "scipy", "pooch", "rich") if m in sys.modules]
+watch = ("matplotlib", "pandas", "scipy", "sklearn", "pooch", "rich")
+heavy = [m for m in watch if m in sys.modules]
 same = torch.equal(state, torch.get_rng_state())
 print(json.dumps({{"seen": seen, "heavy": heavy, "same": same}}))
 """

@@ -2,6 +2,8 @@
 
 __version__ = "0.1.0"
 
+from typing import Any
+
 from metaccord import (
     data,
     diagnostics,
@@ -71,3 +73,14 @@ __all__ = [
     "train",
     "tune",
 ]
+
+_ESTIMATORS = ("MetaClassifier", "MetaRegressor")
+
+
+def __getattr__(name: str) -> Any:
+    """Return an estimator; scikit-learn is imported when the first one is asked for."""
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module 'metaccord' has no attribute {name!r}")
+    from metaccord import scikit
+
+    return getattr(scikit, name)
