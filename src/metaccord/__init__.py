@@ -6,6 +6,7 @@ from typing import Any
 
 from metaccord import (
     data,
+    deploy,
     diagnostics,
     errors,
     interactions,
@@ -21,13 +22,14 @@ from metaccord.doctor import check
 from metaccord.engine import Plan
 from metaccord.evaluate import evaluate
 from metaccord.experiment import Experiment
-from metaccord.learner import Learner, adapt, load, save
+from metaccord.learner import Learner, adapt
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
 from metaccord.outer import Outer
 from metaccord.protocol import Protocol, Scores
 from metaccord.records import Record
 from metaccord.runs import run
+from metaccord.saved import load, save
 from metaccord.step import meta_gradient
 from metaccord.train import train
 from metaccord.tuning import tune
@@ -56,6 +58,7 @@ __all__ = [
     "adapt",
     "check",
     "data",
+    "deploy",
     "diagnostics",
     "errors",
     "evaluate",

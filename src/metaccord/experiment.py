@@ -102,7 +102,7 @@ class Experiment:
             model = build_model(self.model)
         if isinstance(self.tasks, Quadratics):
             criterion, model = mean_height, model.double()
-        return Objective(model, criterion, self.plan, device=_device(self.device))
+        return Objective(model, criterion, self.plan, device=known_device(self.device))
 
     def tree(self) -> dict[str, Any]:
         """Return the experiment as a JSON tree."""
@@ -167,7 +167,12 @@ def _assign(
     node[leaf] = value
 
 
-def _device(name: str) -> str:
+def known_device(name: str) -> str:
+    """Return the name of a device that this machine has.
+
+    Raises:
+        UsageError: for an unknown word, or without CUDA.
+    """
     if name == "cpu":
         return name
     if not name.startswith("cuda"):

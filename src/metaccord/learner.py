@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,25 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from metaccord import checkpoint, tree
-from metaccord.checkpoint import Checkpoint
-from metaccord.errors import CheckpointError, DataError, UsageError
+from metaccord import deploy, tree
+from metaccord.codings import Coding, Labelled
+from metaccord.deploy.adapted import labelled, predictor
+from metaccord.deploy.fit import refuse_unfit
+from metaccord.errors import DataError, UsageError
 from metaccord.evaluate import isolated, predict
-from metaccord.method import Method, initialise
+from metaccord.experiment import Experiment
+from metaccord.method import Method
 from metaccord.normalise import BatchStatistics
 from metaccord.objective import Objective
 from metaccord.protocol import Statistics
-from metaccord.rundir import RunDirectory
-from metaccord.serial import from_tree, to_tree
-from metaccord.stored import (
-    fingerprint,
-    fresh,
-    load_state,
-    packed,
-    refuse_other,
-    unpacked,
-    versions,
-)
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
 
@@ -48,17 +40,42 @@ def adapt(method: Method, objective: Objective, state: MetaState, episodes: Epis
     return isolated(method, settled(objective), state, episodes)
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a learner comes from.
+
+    Attributes:
+        experiment: What was trained; None for a learner that was made or saved by hand.
+        run: Hash of the run's configuration.
+    """
+
+    experiment: Experiment | None = None
+    run: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Learner:
     """What meta-training is for: learn a new task from a few examples.
 
     Attributes:
         method, objective, state: As meta-trained.
+        origin: The run that it comes from, if it comes from one.
     """
 
     method: Method
     objective: Objective
     state: MetaState
+    origin: Origin = Origin()
+
+    @property
+    def coding(self) -> Coding | None:
+        """How files become examples, as in training; None if the tasks have no coding."""
+        experiment = self.origin.experiment
+        return None if experiment is None else experiment.tasks.coding
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """Return outputs, or targets, in the user's units."""
+        return outputs if self.coding is None else self.coding.values(outputs)
 
     def adapted(self, support: Batch, steps: int | None = None) -> Params:
         """Return the parameters adapted to one task.
@@ -68,7 +85,8 @@ class Learner:
             steps: Inner steps; None: as trained.
 
         Raises:
-            DataError: if inputs and targets differ in length or are empty.
+            DataError: if inputs and targets differ in length or are empty, or if the model or
+                the criterion cannot take them.
         """
         lengths = tree.common_length(support)
         if len(lengths) != 1 or lengths & {0, -1}:
@@ -77,7 +95,9 @@ class Learner:
                 "need one common length above 0"
             )
         place = self.objective.place()
-        one = tree.to(tree.mapped(lambda leaf: leaf.unsqueeze(0), support), place)
+        support = tree.to(support, place)
+        refuse_unfit(self.objective, tree.scope(self.state.params, "model"), support)
+        one = tree.mapped(lambda leaf: leaf.unsqueeze(0), support)
         run = adapt(self.method.with_steps(steps), self.objective, self.state, Episode(one, one))
         return tree.first(run.solution)
 
@@ -102,6 +122,52 @@ class Learner:
                     tensor.copy_(params[name])
         _freeze(module, statistics)
         return module.eval()
+
+    def predictor(
+        self,
+        support: Batch | Labelled | str | Path,
+        *,
+        classes: Sequence[str] | None = None,
+        steps: int | None = None,
+        measured: deploy.Measured | None = None,
+    ) -> deploy.Predictor:
+        """Return what :meth:`adapt` returns with all that is needed to use it elsewhere.
+
+        It knows the names of the classes and the user's units, reads files, can be saved and
+        exported.
+
+        Args:
+            support: Examples ``[n, ...]``, or a file or folder for the run's coding.
+            classes: Names by label; None: those of the files, or ``"0"``, ``"1"``, ...
+            steps: Inner steps; None: as trained.
+            measured: From :func:`metaccord.deploy.measure`: goes into the card, its temperature
+                into the probabilities.
+
+        Raises:
+            UsageError: for a file if the tasks have no coding.
+            DataError: for a support set that is not one task of the kind that was trained.
+        """
+        return predictor(self, support, classes=classes, steps=steps, measured=measured)
+
+    def labelled(self, support: Batch | Labelled | str | Path) -> Labelled:
+        """Return a support set with the names of its classes; see :meth:`predictor`."""
+        return labelled(self, support)
+
+    def predict_proba(
+        self, support: Batch, inputs: Any, *, statistics: Statistics = "frozen"
+    ) -> Tensor:
+        """Return the probability of each class for ``inputs`` of a task: ``[m, ways]``.
+
+        Args:
+            support, inputs, statistics: As for :meth:`predict`; targets are labels.
+
+        Raises:
+            UsageError: if the targets are no labels.
+        """
+        if not isinstance(support.targets, Tensor) or support.targets.is_floating_point():
+            raise UsageError("a regression has no probabilities: use Learner.predict")
+        outputs: Tensor = self.predict(support, inputs, statistics=statistics)
+        return outputs.softmax(-1)
 
     def predict(self, support: Batch, inputs: Any, *, statistics: Statistics = "frozen") -> Any:
         """Return outputs for ``inputs`` of a task known by its support set.
@@ -136,98 +202,3 @@ def _freeze(module: nn.Module, statistics: BatchStatistics) -> None:
         norm.register_buffer("running_mean", mean.detach().clone())
         norm.register_buffer("running_var", variance.detach().clone())
         norm.register_buffer("num_batches_tracked", torch.tensor(1))
-
-
-def save(path: str | Path, method: Method, objective: Objective, state: MetaState) -> None:
-    """Save what was meta-trained into a new folder, for :func:`load`.
-
-    What served training alone, such as a co-learner, is left out.
-
-    Args:
-        path: A new or empty folder.
-        method, objective, state: As meta-trained. Of the model only the trainable tensors are
-            saved; the module is given again at load.
-
-    Raises:
-        UsageError: if the folder is not empty.
-        NumericalError: if a tensor is not finite; then there is no folder.
-    """
-    try:
-        stored = to_tree(method)
-    except UsageError:
-        stored = None
-    config = {"method": stored, "model": fingerprint(objective), "versions": versions()}
-    with fresh(Path(path), config) as folder:
-        state = _for_use(method, state)
-        checkpoint.write(
-            folder.checkpoints, Checkpoint(state.step, packed(state), {"run": folder.identity})
-        )
-
-
-def _for_use(method: Method, state: MetaState) -> MetaState:
-    """Return the state without the tensors of interactions that serve training alone."""
-    drop = tuple(f"interaction.{p.name}." for p in method.interactions if p.discarded)
-    return state._replace(params={k: v for k, v in state.params.items() if not k.startswith(drop)})
-
-
-def load(
-    path: str | Path,
-    *,
-    model: nn.Module | None = None,
-    criterion: Callable[[Any, Any], Tensor] | None = None,
-    method: Method | None = None,
-) -> Learner:
-    """Return the learner of a run folder, or of a folder that :func:`save` wrote.
-
-    Args:
-        path: The folder.
-        model, criterion: Needed for models that are not the library's own.
-        method: Needed if it has parts that are not the library's own.
-
-    Raises:
-        UsageError: if a module or method is needed and not given.
-        CheckpointError: if the tensors are damaged or belong to another model.
-    """
-    folder = RunDirectory.read(Path(path))
-    config = folder.config
-    if "experiment" in config:
-        experiment, state, _ = load_state(Path(path))
-        return Learner(experiment.method, experiment.objective(), state)
-    if "model" not in config or "method" not in config:
-        raise CheckpointError(
-            f"{str(path)!r} holds no learner, its run.json belongs to something else: restore it "
-            "from a backup"
-        )
-    if model is None or criterion is None:
-        raise UsageError(f"{path} holds weights of your own model: give model= and criterion=")
-    if method is None and config["method"] is None:
-        raise UsageError(f"{path} was trained with a method of your own: give load(..., method=)")
-    objective = Objective(model, criterion)
-    if config["model"] != fingerprint(objective):
-        raise CheckpointError(f"{path} was trained with another model: names or shapes differ")
-    found = checkpoint.read(folder.checkpoints)
-    refuse_other(folder, found)
-    state, _ = unpacked(found, objective.place())
-    method = method or from_tree(config["method"])
-    _refuse_other_method(path, method, objective, state)
-    return Learner(method, objective, state)
-
-
-def _refuse_other_method(
-    path: str | Path, method: Method, objective: Objective, state: MetaState
-) -> None:
-    """Raise CheckpointError if the tensors are not those that the method keeps."""
-    expected = _for_use(method, initialise(method, objective))
-    for kept, needed in (
-        (state.params, expected.params),
-        (state.running, expected.running),
-    ):
-        for name in sorted(kept.keys() | needed.keys()):
-            found = list(kept[name].shape) if name in kept else "nothing"
-            wanted = list(needed[name].shape) if name in needed else "nothing"
-            if found != wanted:
-                raise CheckpointError(
-                    f"{path} holds {found} for {name!r}, but {method.label} with "
-                    f"{method.rule.steps} inner steps keeps {wanted}: load it with the method it "
-                    "was trained with"
-                )

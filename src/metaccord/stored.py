@@ -191,15 +191,18 @@ def stored(folder: RunDirectory) -> Experiment:
         ) from error
 
 
-def load_state(path: Path, step: int | None = None) -> tuple[Experiment, MetaState, Params]:
+def load_state(
+    path: Path, step: int | None = None, *, device: str | None = None
+) -> tuple[Experiment, MetaState, Params]:
     """Return experiment, state and optimiser tensors of a run, from a verified checkpoint.
 
     Args:
         path: Folder of the run.
         step: Which checkpoint; None: the newest intact one.
+        device: Where to; None: as trained, or the CPU if this machine has no CUDA.
 
     Returns:
-        The experiment (on the CPU if this machine has no CUDA), the state and the slots.
+        The experiment (with the device that was taken), the state and the slots.
 
     Raises:
         UsageError: if the folder holds no run.
@@ -207,8 +210,8 @@ def load_state(path: Path, step: int | None = None) -> tuple[Experiment, MetaSta
     """
     folder = RunDirectory.read(path)
     experiment = stored(folder)
-    if not torch.cuda.is_available():
-        experiment = replace(experiment, device="cpu")
+    if device is not None or not torch.cuda.is_available():
+        experiment = replace(experiment, device=device or "cpu")
     found = checkpoint.read(folder.checkpoints, step)
     refuse_other(folder, found, experiment.objective())
     state, slots = unpacked(found, torch.device(experiment.device))

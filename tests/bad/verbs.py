@@ -20,6 +20,8 @@ START = {
     "train": "train sinusoid",
     "evaluate": "evaluate nowhere",
     "compare": "compare sinusoid",
+    "adapt": "adapt nowhere nowhere --out m",
+    "predict": "predict nowhere nowhere",
     "analyse": "analyse nowhere",
     "plot": "plot nowhere",
     "data": "data list",

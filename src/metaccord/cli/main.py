@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from tyro.extras import SubcommandApp
 
+from metaccord.cli.adapt import adapt
 from metaccord.cli.analyse import analyse
 from metaccord.cli.cite import cite
 from metaccord.cli.compare import compare
@@ -18,6 +19,7 @@ from metaccord.cli.demo import demo
 from metaccord.cli.doctor import doctor
 from metaccord.cli.evaluate import evaluate
 from metaccord.cli.plot import plot
+from metaccord.cli.predict import predict
 from metaccord.cli.replay import replay
 from metaccord.cli.selftest import selftest
 from metaccord.cli.train import train
@@ -25,7 +27,8 @@ from metaccord.errors import MetaccordError, ResourceError
 from metaccord.launched import refuse_company
 
 VERBS = (
-    train, evaluate, compare, analyse, plot, data, doctor, selftest, replay, cite, demo,
+    train, evaluate, compare, adapt, predict, analyse, plot, data, doctor, selftest, replay, cite,
+    demo,
 )  # fmt: skip
 
 

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from metaccord import plots, tree
 from metaccord.evaluate import evaluate, isolated
-from metaccord.learner import Learner, load
+from metaccord.learner import Learner
 from metaccord.method import initialise
 from metaccord.protocol import Protocol, Scores
 from metaccord.rundir import RunDirectory
+from metaccord.saved import load
 from metaccord.stored import load_state
 from metaccord.tasks import Omniglot, Sinusoid
 from metaccord.tuning import settled

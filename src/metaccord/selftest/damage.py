@@ -15,12 +15,13 @@ from torch import nn
 
 from metaccord import checkpoint
 from metaccord.errors import MetaccordError
-from metaccord.learner import Learner, load, save
+from metaccord.learner import Learner
 from metaccord.losses import mse
 from metaccord.method import initialise
 from metaccord.methods import fomaml, maml
 from metaccord.objective import Objective
 from metaccord.rundir_files import CHECKPOINTS, RUN
+from metaccord.saved import load, save
 from metaccord.selftest.outcome import Cases, Outcome
 from metaccord.selftest.trial import go_on, place, quiet, trial
 from metaccord.stored import load_state

@@ -1,0 +1,9 @@
+"""Taking an adapted model away: predictors, their folders, calibration and export."""
+
+from metaccord.deploy.answers import Answers
+from metaccord.deploy.card import Card
+from metaccord.deploy.load import load
+from metaccord.deploy.measure import Measured, measure
+from metaccord.deploy.predictor import Predictor
+
+__all__ = ["Answers", "Card", "Measured", "Predictor", "load", "measure"]

@@ -1,0 +1,139 @@
+"""The folder of an adapted model: ``model.safetensors`` and ``card.json``; nothing else is read.
+
+``card.json`` is sealed by its own SHA-256 and holds size and SHA-256 of the weights, so that every
+byte is checked at load. The folder is staged beside its place and renamed once: it is whole or not
+there. There is no pickle in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from metaccord import fs, jsontree
+from metaccord.errors import CheckpointError, NumericalError, ResourceError, UsageError
+
+FORMAT = 1
+CARD, WEIGHTS = "card.json", "model.safetensors"
+_CARD_LIMIT = 1 << 24
+_REMEDY = "restore it from a backup, or adapt again"
+
+
+def refuse_taken(path: Path, what: str = "--out") -> None:
+    """Raise UsageError unless ``path`` is free or an empty folder."""
+    try:
+        taken = bool(fs.names(path))
+    except OSError:
+        taken = os.path.lexists(path)
+    if taken:
+        raise UsageError(f"{str(path)!r} exists: choose another {what}, nothing is overwritten")
+
+
+def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write a model into a new folder.
+
+    Args:
+        path: A new or empty folder.
+        tensors: Weights and statistics by name.
+        card: JSON tree of :class:`metaccord.deploy.Card`.
+
+    Raises:
+        UsageError: if the folder holds something.
+        NumericalError: if a tensor is not finite; nothing is written.
+        ResourceError: if the machine cannot write.
+    """
+    refuse_taken(path)
+    kept = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in tensors.items()}
+    for name, tensor in kept.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise NumericalError(
+                f"{name!r} of the adapted model is not finite, so nothing is saved: take fewer "
+                "inner steps, or look for extreme values in the support set"
+            )
+    weights = safetensors.torch.save(kept)
+    facts = {"sha256": hashlib.sha256(weights).hexdigest(), "size": len(weights)}
+    document = jsontree.seal({"format": FORMAT, WEIGHTS: facts, "card": card}, "card")
+    staging = path.with_name(f".{path.name}.staging-{os.getpid()}")
+    try:
+        try:
+            fs.make(staging)
+        except OSError as error:
+            raise UsageError(
+                f"{str(path)!r} cannot be a folder ({error.strerror}): choose another --out"
+            ) from error
+        fs.write(staging / WEIGHTS, weights)
+        fs.write(staging / CARD, document)
+        fs.sync(staging)
+        fs.replace(staging, path)
+    except BaseException:
+        with suppress(OSError, ResourceError):
+            fs.remove(staging)
+        raise
+    fs.sync(path.parent)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return weights and card of a model folder after checking every byte.
+
+    Raises:
+        UsageError: if there is no model.
+        CheckpointError: if it is damaged or of another format.
+    """
+    try:
+        found = CARD in fs.names(path)
+    except OSError:
+        found = False
+    if not found:
+        raise UsageError(
+            f"{str(path)!r} holds no adapted model, it has no {CARD}: make one with metaccord "
+            "adapt RUN SUPPORT --out MODEL"
+        )
+    facts, card = _card(path / CARD)
+    weights = _content(path / WEIGHTS, facts["size"])
+    if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
+        raise _damaged(path / WEIGHTS, "does not match its sha256")
+    try:
+        tensors = safetensors.torch.load(weights)
+    except Exception as error:  # A hostile file raises whatever the parser thinks of.
+        raise _damaged(path / WEIGHTS, f"is no safetensors file ({error})") from error
+    return tensors, card
+
+
+def _card(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return size and hash of the weights, and the card."""
+    try:
+        tree = jsontree.unseal(_content(file, None))
+    except ValueError as error:
+        raise _damaged(file, f"is not what was written ({error})") from error
+    version = tree.get("format") if isinstance(tree, dict) else None
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{str(file)!r} has format {version!r}, this version reads {FORMAT}: install the "
+            "version of metaccord that wrote it"
+        )
+    try:
+        facts = {"sha256": str(tree[WEIGHTS]["sha256"]), "size": int(tree[WEIGHTS]["size"])}
+        return facts, dict(tree["card"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(file, f"lacks a field ({error!r})") from error
+
+
+def _content(path: Path, size: int | None) -> bytes:
+    try:
+        content = fs.read(path, _CARD_LIMIT if size is None else size)
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+    if size is not None and len(content) != size:
+        raise _damaged(path, f"has {len(content)} bytes, expected {size}")
+    return content
+
+
+def _damaged(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(f"{str(path)!r} is damaged: it {found}; {_REMEDY}")
