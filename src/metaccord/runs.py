@@ -11,6 +11,7 @@ from metaccord import tree
 from metaccord.book import Book
 from metaccord.checkpoint import Checkpoint
 from metaccord.common_start import refuse_different, spread_start
+from metaccord.errors import DataError
 from metaccord.experiment import Experiment
 from metaccord.inspection import inspect
 from metaccord.method import caution, initialise
@@ -19,7 +20,7 @@ from metaccord.ranks import Ranks, largest
 from metaccord.records import Record
 from metaccord.serial import from_tree
 from metaccord.stored import newest, opened, unpacked
-from metaccord.tasks.checks import checked
+from metaccord.tasks.checks import checked, drifts
 from metaccord.train import train
 
 
@@ -45,6 +46,7 @@ def run(
         The records of :func:`metaccord.train`.
 
     Raises:
+        DataError: if the same step of the tasks gives other examples when asked for twice.
         UsageError: if the folder holds another run or is busy, or the model does not fit the
             tasks; a folder that has not got its first record is removed.
         CheckpointError: if the run was made with another method, model or data.
@@ -88,7 +90,14 @@ def _rehearse(experiment: Experiment, objective: Objective) -> None:
     """Raise what a look at the first task brings up, before there is a folder."""
     state = initialise(experiment.method, objective, seed=experiment.seed)
     tasks = replace(experiment.tasks, seed=experiment.seed)
-    inspect(objective, state, tree.to(checked(tasks, "train", 0, range(1)), objective.place()))
+    first = checked(tasks, "train", 0, range(1))
+    if drifts(tasks, 0, range(1), first):
+        raise DataError(
+            f"{type(tasks).__name__}.episodes gives other examples when the same step is asked for "
+            "twice, so no run could go on exactly: make it a pure function of seed, split, step "
+            "and task (TaskSource.draws gives random words)"
+        )
+    inspect(objective, state, tree.to(first, objective.place()))
 
 
 def _steps(

@@ -20,7 +20,7 @@ from metaccord.outer import Outer, moments, restore_optimizer
 from metaccord.ranks import Ranks
 from metaccord.records import Record, collect
 from metaccord.step import traced
-from metaccord.tasks.checks import checked
+from metaccord.tasks.checks import checked, drifts
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import fixed, settled, tune
 from metaccord.types import Episode, MetaState, MetaStep, Params
@@ -77,9 +77,9 @@ def train(
     outer = outer or Outer()
     state = initialise(method, objective, seed=seed) if state is None else copied(state)
     device, axis = objective.place(), TaskAxis(num_tasks, ranks=ranks, exact=exact)
-    episodes = tree.to(checked(tasks, "train", state.step, axis.tasks), device)
     if state.step < steps:
-        inspect(objective, state, episodes, method)
+        _inspected(method, objective, state, tasks, axis)
+    episodes = tree.to(checked(tasks, "train", state.step, axis.tasks), device)
     objective = _planned(method, objective, state, episodes, axis)
     compute = _Phases(method, objective, axis)
     optimizer = outer.build(state.params.values())
@@ -103,6 +103,19 @@ def train(
             state=state,
             optimizer=optimizer,
             plan=objective.plan,
+        )
+
+
+def _inspected(
+    method: Method, objective: Objective, state: MetaState, tasks: TaskSource, axis: TaskAxis
+) -> None:
+    """Look at the first episodes, and whether they are the same when asked for again."""
+    first = checked(tasks, "train", state.step, axis.tasks)
+    inspect(objective, state, tree.to(first, objective.place()), method)
+    if drifts(tasks, state.step, axis.tasks, first):
+        log.warning(
+            "the same step of these tasks, asked for twice, gives other examples: no training "
+            "with them can be repeated; TaskSource.draws gives random words"
         )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 import metaccord as mc
+from metaccord.defaults import default
 from metaccord.errors import DataError, MetaccordError, NumericalError, UsageError
 from metaccord.methods import maml
 from metaccord.tasks import Quadratics, Sinusoid
@@ -79,3 +81,27 @@ def test_good_sources_pass(source: mc.TaskSource) -> None:
             *(torch.utils._pytree.tree_leaves(tuple(e)) for e in (found, plain)), strict=True
         )
     )
+
+
+def _noisy(episode: mc.Episode, step: int) -> mc.Episode:
+    noise = torch.randn_like(episode.support.targets)
+    return episode._replace(support=episode.support._replace(targets=noise))
+
+
+def test_a_source_that_draws_from_the_global_generator(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains with a warning in memory; a run with files, which must resume, refuses it."""
+    objective = mc.Objective(sources.line(), sources.mean, mc.Plan(chunk="all"))
+    for change, warnings in ((_noisy, 1), (sources.Source().change, 0)):
+        caplog.clear()
+        source = sources.Source(change=change)
+        with caplog.at_level("WARNING", "metaccord"):
+            list(mc.train(maml(), objective, source, steps=1, num_tasks=2))
+        assert sum("asked for twice" in r.message for r in caplog.records) == warnings
+    trial = default("sinusoid").changed(["steps=1", "model.hidden=[4]"])
+    episodes = Sinusoid.episodes
+    monkeypatch.setattr(Sinusoid, "episodes", lambda *given: _noisy(episodes(*given), 0))
+    with pytest.raises(DataError, match="asked for twice"):
+        list(mc.run(trial, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

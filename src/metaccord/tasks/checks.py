@@ -37,6 +37,22 @@ def checked(source: TaskSource, split: str, step: int, tasks: range) -> Episode:
     return found
 
 
+def drifts(source: TaskSource, step: int, tasks: range, found: Episode) -> bool:
+    """Say whether some tasks of a training step, asked for again, hold other examples.
+
+    Args:
+        source, step, tasks: As for :meth:`TaskSource.episodes`.
+        found: What the source gave for them before.
+    """
+    again = checked(source, "train", step, tasks)
+    pairs = zip(*(pytree.tree_leaves(x) for x in (found, again)), strict=True)
+    return any(_bytes(old) != _bytes(new) for old, new in pairs)
+
+
+def _bytes(leaf: Tensor) -> bytes:
+    return leaf.detach().cpu().contiguous().numpy().tobytes()
+
+
 def _check(where: str, batch: Any, count: int) -> None:
     """Raise DataError unless inputs and targets are made of ``count`` rows of as many examples."""
     if not isinstance(batch, Batch):
