@@ -220,8 +220,8 @@ def twin_tasks(method: mc.Method, found: Episode) -> list[Task]:
     parts = [rule.part(arranged.support, k) for k in range(rule.steps)]
     return [
         Task(
-            [tuple(tree.unbind(part)[task]) for part in parts],
-            tuple(tree.unbind(found.query)[task]),
+            [tuple(tree.unbind(part)[task])[:2] for part in parts],
+            tuple(tree.unbind(found.query)[task])[:2],
         )
         for task in range(tree.tasks_in(found))
     ]

@@ -36,6 +36,7 @@ LAYERS = (
         "codings",
         "tasks",
     ),
+    ("uneven",),
     ("factorial",),
     ("protocol",),
     ("tapped", "models", "hazards", "differences"),

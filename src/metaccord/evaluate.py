@@ -20,6 +20,7 @@ from metaccord.tasks.checks import checked
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params, Stacked
+from metaccord.uneven import cut
 from metaccord.unroll import met, unroll
 
 BATCH = 50  # tasks adapted side by side
@@ -140,7 +141,7 @@ def _measure(
     """Return query losses and accuracies ``[T, points]`` of one batch of tasks."""
 
     def one(params: Params, support: Batch, query: Batch) -> tuple[Tensor, Tensor]:
-        outputs = predict(objective, statistics, params, support, query.inputs)
+        outputs = cut(predict(objective, statistics, params, support, query.inputs), query.ways)
         loss = objective.criterion(outputs, query.targets)
         right = (outputs.argmax(-1) == query.targets).float().mean() if classifies else loss
         return loss, right

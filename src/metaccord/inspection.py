@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from metaccord import tree
+from metaccord import tree, uneven
 from metaccord.derivatives import derivatives
 from metaccord.differences import doubled, widened
 from metaccord.errors import UsageError
 from metaccord.estimators import MAML, Implicit
 from metaccord.method import Method
 from metaccord.objective import Objective
-from metaccord.types import Episode, MetaState, Params
+from metaccord.types import Batch, Episode, MetaState, Params
 
 log = logging.getLogger("metaccord")
 _FAULTY = (RuntimeError, TypeError, ValueError, IndexError)
@@ -38,7 +38,7 @@ def inspect(
             trainable parameter receives no gradient and is not declared in
             ``Objective(unused=...)``, or if an operation has no second derivative.
     """
-    task = tree.unbind(tree.split(episodes, 1)[0])[0]
+    task = uneven.alone(tree.unbind(tree.split(episodes, 1)[0])[0])
     loss, params = forward(objective, tree.scope(state.params, "model"), task)
     names = idle(objective, params, loss)
     if len(names) == len(params):
@@ -66,6 +66,7 @@ def forward(objective: Objective, params: Params, task: Episode) -> tuple[Tensor
         raise UsageError(
             f"the model fails on inputs of shape {shape}: {_one_line(error)}"
         ) from error
+    outputs = uneven.cut(outputs, task.support.ways)
     _same_shape(outputs, task.support.targets)
     try:
         loss: Any = objective.criterion(outputs, task.support.targets)
@@ -104,8 +105,10 @@ def differentiates_twice(method: Method) -> bool:
 def _second_order(objective: Objective, state: MetaState, task: Episode) -> None:
     """Compare derivatives of a few examples' loss with differences, on a float64 copy."""
     few = task.support
-    if len(tree.common_length([few])) == 1:  # every leaf is made of examples
-        few = tree.mapped(lambda leaf: leaf[:_EXAMPLES], few)
+    data = (few.inputs, few.targets)
+    if len(tree.common_length(data)) == 1:  # every leaf is made of examples
+        inputs, targets = tree.mapped(lambda leaf: leaf[:_EXAMPLES], data)
+        few = Batch(inputs, targets, ways=few.ways)
     key = task.extra.get("dropout") if objective.draws else None
     criterion: Any = objective.criterion
     criterion = doubled(criterion) if isinstance(criterion, nn.Module) else criterion

@@ -25,6 +25,7 @@ from metaccord.objective import Objective
 from metaccord.protocol import Statistics
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
+from metaccord.uneven import alone
 
 
 def adapt(method: Method, objective: Objective, state: MetaState, episodes: Episode) -> Adaptation:
@@ -88,7 +89,8 @@ class Learner:
             DataError: if inputs and targets differ in length or are empty, or if the model or
                 the criterion cannot take them.
         """
-        lengths = tree.common_length(support)
+        support = alone(support)
+        lengths = tree.common_length((support.inputs, support.targets))
         if len(lengths) != 1 or lengths & {0, -1}:
             raise DataError(
                 f"support holds {sorted(lengths)} examples in its tensors: inputs and targets "
@@ -97,6 +99,8 @@ class Learner:
         place = self.objective.place()
         support = tree.to(support, place)
         refuse_unfit(self.objective, tree.scope(self.state.params, "model"), support)
+        if not isinstance(support.ways, tuple):
+            support = support._replace(ways=torch.tensor(support.ways))
         one = tree.mapped(lambda leaf: leaf.unsqueeze(0), support)
         run = adapt(self.method.with_steps(steps), self.objective, self.state, Episode(one, one))
         return tree.first(run.solution)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from metaccord import hazards, keys, tapped, tree
+from metaccord import hazards, keys, tapped, tree, uneven
 from metaccord.engine import Plan
 from metaccord.errors import UsageError
 from metaccord.hazards import Hazards
@@ -116,13 +116,14 @@ class Objective:
     def over_tasks(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``fn`` of one task as a function of stacked trees; for forward passes only.
 
-        What ``vmap`` refuses (``.item()``, data-dependent control flow, buffers changed in
-        place) runs in a plain loop from then on, with a notice.
+        Uneven batches are sliced: ``fn`` gets a task without padding. What ``vmap`` refuses
+        (``.item()``, data-dependent control flow, buffers changed in place) runs in a plain loop
+        from then on, with a notice.
         """
-        mapped = self.plan.over_tasks(fn)
+        mapped = uneven.over_tasks(self.plan, fn)
         if self.plan.compile or self.plan.chunk == 1:
             return mapped
-        loop = replace(self.plan, chunk=1).over_tasks(fn)
+        loop = uneven.over_tasks(replace(self.plan, chunk=1), fn)
         return loop if self.loops else hazards.or_loop(mapped, loop, self._looped)
 
     @cached_property
@@ -194,9 +195,14 @@ class Objective:
         with statistics.replaying():
             return self.predict(params, inputs)
 
+    def judge(self, outputs: Any, batch: Batch) -> Tensor:
+        """Return the criterion of one task's outputs, cut to its ways: ``[]``."""
+        return self.criterion(uneven.cut(outputs, batch.ways), batch.targets)
+
     def loss(self, params: Params, batch: Batch, key: Tensor | None = None) -> Tensor:
         """Return the criterion of one task: ``[]``."""
-        return self.criterion(self.predict(params, batch.inputs, key), batch.targets)
+        batch = uneven.alone(batch)
+        return self.judge(self.predict(params, batch.inputs, key), batch)
 
     def losses(self, params: Stacked, batch: Batch, key: Tensor | None = None) -> Tensor:
         """Return the criterion of each task: ``[T]``."""
@@ -207,11 +213,12 @@ class Objective:
     def losses_with_features(
         self, params: Stacked, batch: Batch, key: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the criterion ``[T]`` and the features ``[T, n, ...]`` of each task."""
+        """Return the criterion ``[T]`` and the features ``[T, n, ...]`` of each task, padded."""
+        count = None if isinstance(batch.sizes, tuple) else uneven.width(batch)
 
         def both(params: Params, batch: Batch, *key: Tensor) -> tuple[Tensor, Tensor]:
             outputs, features = self.predict_with_features(params, batch.inputs, *key)
-            return self.criterion(outputs, batch.targets), features
+            return self.judge(outputs, batch), uneven.padded(features, count)
 
         keys = () if key is None else (key,)
         return self.over_tasks(both)(params, batch, *keys)

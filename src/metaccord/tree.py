@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from metaccord.types import Params, Stacked, Tree
+from metaccord.types import Batch, Params, Stacked, Tree
 
 
 def scope(tensors: Params, prefix: str) -> Params:
@@ -46,8 +46,8 @@ def mapped(fn: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
     return pytree.tree_map_only(Tensor, fn, tree)
 
 
-def split(tree: Tree, size: int) -> list[Tree]:
-    """Cut the task axis into pieces of ``size`` rows (the last may be shorter)."""
+def split(tree: Tree, size: int | list[int]) -> list[Tree]:
+    """Cut the task axis into pieces of ``size`` rows (the last may be shorter), or of these."""
     leaves, spec = pytree.tree_flatten(tree)
     columns = [leaf.split(size) for leaf in leaves]
     return [pytree.tree_unflatten(list(row), spec) for row in zip(*columns, strict=True)]
@@ -112,9 +112,23 @@ def norm(rows: Stacked) -> Tensor:
     return dot(rows, rows).sqrt()
 
 
+def take(tree: Tree, rows: Tensor) -> Tree:
+    """Return some rows of each leaf, in this order: ``[T, ...], [S] -> [S, ...]``."""
+    return mapped(lambda leaf: leaf.index_select(0, rows.to(leaf.device, non_blocking=True)), tree)
+
+
 def to(tree: Tree, device: torch.device) -> Tree:
-    """Return the tree on ``device``."""
-    return mapped(lambda leaf: leaf.to(device, non_blocking=True), tree)
+    """Return the tree on ``device``; true sizes and ways of batches stay on the CPU."""
+
+    def moved(part: Tensor | Batch) -> Tensor | Batch:
+        if isinstance(part, Batch):
+            return part._replace(inputs=to(part.inputs, device), targets=to(part.targets, device))
+        return part.to(device, non_blocking=True)
+
+    found: Tree = pytree.tree_map_only(
+        (Tensor, Batch), moved, tree, is_leaf=lambda part: isinstance(part, Batch)
+    )
+    return found
 
 
 def common_length(trees: Iterable[Any]) -> set[int]:

@@ -26,10 +26,17 @@ class Batch(NamedTuple):
     Attributes:
         inputs: Tree of ``[T, n, ...]`` (``[n, ...]`` for one task).
         targets: Tree of ``[T, n, ...]`` (``[n, ...]`` for one task).
+        sizes: True numbers of examples ``[T]``, int64, on the CPU; what lies beyond is padding
+            and is never looked at. ``()``: every task has n.
+        ways: True numbers of classes ``[T]``, int64, on the CPU: the model's outputs are cut to
+            ``[:, :ways]`` before the criterion. ``()``: all outputs are meant. One task's ways
+            are ``[]``, or an int.
     """
 
     inputs: Tree
     targets: Tree
+    sizes: Tensor | tuple[()] = ()
+    ways: Tensor | int | tuple[()] = ()
 
 
 class Episode(NamedTuple):

@@ -119,7 +119,7 @@ def test_all_label_orders_are_as_likely():
 
 
 def flat(episode: Episode) -> list[torch.Tensor]:
-    return [*episode.support, *episode.query, *episode.extra.values()]
+    return [*episode.support[:2], *episode.query[:2], *episode.extra.values()]
 
 
 @needs_data

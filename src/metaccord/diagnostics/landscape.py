@@ -111,7 +111,7 @@ def _losses(
 
     def one(params: Params, support: Batch, query: Batch) -> tuple[Tensor, Tensor]:
         outputs = predict(objective, statistics, params, support, query.inputs)
-        return objective.loss(params, support), objective.criterion(outputs, query.targets)
+        return objective.loss(params, support), objective.judge(outputs, query)
 
     count = len(places)
     still = {k: v[0] for k, v in run.solution.items() if k not in run.initial}

@@ -22,6 +22,7 @@ from metaccord.statistics import Interval, over_tasks
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, MetaState, Params, Stacked
+from metaccord.uneven import cut
 from metaccord.unroll import met
 
 LANCZOS = 20  # Hessian-vector products per task
@@ -167,6 +168,7 @@ class _Tally:
 
         def one(params: Params, support: Batch, query: Batch) -> tuple[Tensor, Tensor, Tensor]:
             outputs = predict(objective, statistics, params, support, query.inputs)
+            outputs = cut(outputs, query.ways)
             loss = objective.criterion(outputs, query.targets)
             right = (outputs.argmax(-1) == query.targets).float().mean() if classifies else loss
             return objective.loss(params, support), loss, right

@@ -15,7 +15,7 @@ from metaccord.keys import seeded
 from metaccord.models.heads import read, second_head
 from metaccord.objective import Objective
 from metaccord.tree import scope
-from metaccord.types import Adaptation, Own, Params, Tree
+from metaccord.types import Adaptation, Batch, Own, Params, Tree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +106,12 @@ class CoLearner(Interaction):
         """
         del axis
 
-        def one(weights: Params, features: Tensor, targets: Any) -> Tensor:
-            return objective.criterion(read(weights, features), targets)
+        def one(weights: Params, batch: Batch) -> Tensor:
+            return objective.judge(read(weights, batch.inputs), batch)
 
-        over = objective.over_tasks(one)
+        over, batch = objective.over_tasks(one), run.episodes.query._replace(inputs=run.features)
         try:
-            return self.weight * over(own.learned, run.features, run.episodes.query.targets)
+            return self.weight * over(own.learned, batch)
         except (RuntimeError, IndexError) as error:
             assert isinstance(run.features, Tensor)
             raise UsageError(

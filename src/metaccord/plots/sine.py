@@ -129,10 +129,10 @@ def _panel(axes: Axes, curves: list[tuple[int, Tensor, float]], colour: str) -> 
 
 def _task(axes: Axes, episodes: Episode) -> None:
     """Draw the truth, exact between its points, and the support points."""
-    x, y = (leaf[0, :, 0].double().cpu().numpy() for leaf in episodes.query)
+    x, y = (leaf[0, :, 0].double().cpu().numpy() for leaf in episodes.query[:2])
     basis, *_ = np.linalg.lstsq(np.stack([np.sin(x), np.cos(x)], 1), y, rcond=None)
     fine = np.linspace(LOW, HIGH, POINTS)
     truth = basis[0] * np.sin(fine) + basis[1] * np.cos(fine)
     axes.plot(fine, truth, color=style.INK, lw=1.0, zorder=2, label="truth")
-    x, y = (leaf[0, :, 0].cpu().numpy() for leaf in episodes.support)
+    x, y = (leaf[0, :, 0].cpu().numpy() for leaf in episodes.support[:2])
     axes.plot(x, y, "o", ms=6, mfc="white", mec=style.INK, mew=1.4, zorder=4, label="support")

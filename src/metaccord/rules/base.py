@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from metaccord import keys, tree
+from metaccord import keys, tree, uneven
 from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError
 from metaccord.types import Batch, Episode, Params, Stacked
@@ -177,26 +178,39 @@ class InnerRule(ABC):
         """Return the episodes with the support set laid out as the steps will read it.
 
         With mini-batches the support leaves become ``[T, steps * batch, ...]``. The order comes
-        from ``episodes.extra["order"]`` ([T], int64), or key 0 without one.
+        from ``episodes.extra["order"]`` ([T], int64), or key 0 without one. Of an uneven task only
+        true examples are drawn, so that what comes is even.
         """
         if self.batch is None or self.steps == 0:
             return episodes
-        leaf = pytree.tree_leaves(episodes.support)[0]
+        support = episodes.support
+        leaf = pytree.tree_leaves(support.inputs)[0]
         tasks, count = leaf.shape[:2]
         order = episodes.extra.get("order")
         if order is None:
             order = torch.zeros(tasks, dtype=torch.int64, device=leaf.device)
+        if isinstance(support.sizes, tuple):
+            chosen = self._draws(order, count)
+        else:
+            buckets = uneven.Buckets(support.sizes.tolist())
+            chosen = buckets.join([self._draws(*pair) for pair in buckets.split(order)])
+        rows = torch.arange(tasks, device=leaf.device)[:, None]
+        data = (support.inputs, support.targets)
+        inputs, targets = tree.mapped(lambda leaf: leaf[rows, chosen], data)
+        return episodes._replace(support=Batch(inputs, targets, ways=support.ways))
+
+    def _draws(self, order: Tensor, count: int) -> Tensor:
+        """Return which of ``count`` examples each task reads: ``[T] -> [T, steps * batch]``."""
+        assert self.batch is not None
         length = self.steps * self.batch
         passes = [keys.permutation(keys.mix(order, i), count) for i in range(-(-length // count))]
-        chosen = torch.cat(passes, dim=1)[:, :length]  # [T, steps * batch]
-        rows = torch.arange(tasks, device=leaf.device)[:, None]
-        return episodes._replace(
-            support=pytree.tree_map(lambda leaf: leaf[rows, chosen], episodes.support)
-        )
+        return torch.cat(passes, dim=1)[:, :length]
 
     def part(self, support: Batch, step: int) -> Batch:
         """Return the examples of inner step ``step`` from an arranged support set."""
         if self.batch is None:
             return support
         start, size = step * self.batch, self.batch
-        return pytree.tree_map(lambda leaf: leaf[:, start : start + size], support)
+        data = (support.inputs, support.targets)
+        inputs, targets = tree.mapped(lambda leaf: leaf[:, start : start + size], data)
+        return Batch(inputs, targets, ways=support.ways)

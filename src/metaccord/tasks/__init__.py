@@ -6,6 +6,7 @@ from metaccord.tasks.quadratics import Point, Quadratics, mean_height
 from metaccord.tasks.sign_digits import SignDigits
 from metaccord.tasks.sinusoid import Sinusoid
 from metaccord.tasks.source import TaskSource
+from metaccord.tasks.stacking import stacked
 
 __all__ = [
     "Nodes",
@@ -17,4 +18,5 @@ __all__ = [
     "Sinusoid",
     "TaskSource",
     "mean_height",
+    "stacked",
 ]

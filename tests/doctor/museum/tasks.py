@@ -107,7 +107,7 @@ class Unseen(Clusters):
     def episodes(self, split: str, step: int, tasks: range) -> Episode:
         found = super().episodes(split, step, tasks)
         keep = found.support.inputs.shape[1] * (WAYS - 1) // WAYS
-        return found._replace(support=Batch(*(leaf[:, :keep] for leaf in found.support)))
+        return found._replace(support=Batch(*(leaf[:, :keep] for leaf in found.support[:2])))
 
 
 @dataclass(frozen=True, kw_only=True)
