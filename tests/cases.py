@@ -42,7 +42,7 @@ from metaccord.rules import SGD, Adam, InnerRule, MetaSGD, Momentum, PerStep, Pr
 from metaccord.tasks import TaskSource
 from metaccord.tasks.stream import uniforms
 from metaccord.types import Batch, Episode, Params, Stacked
-from tests.reference.inner import Task
+from tests.reference.inner import Data, Task
 
 RULES: dict[str, InnerRule] = {
     "sgd": SGD(steps=2, lr=0.1),
@@ -181,13 +181,11 @@ def objective(
     name: str, plan: mc.Plan | None = None, dtype: torch.dtype = torch.float64
 ) -> mc.Objective:
     """Return model and criterion; by default under one ``vmap``."""
-    criterion = cross_entropy if MODELS[name].pictures else mse_loss
+    criterion = entropy if MODELS[name].pictures else mse_loss
     return mc.Objective(module(name, dtype), criterion, plan or mc.Plan(chunk="all"))
 
 
-def episodes(
-    name: str, count: int = 4, dtype: torch.dtype = torch.float64, seed: int = 0
-) -> Episode:
+def even(name: str, count: int = 4, dtype: torch.dtype = torch.float64, seed: int = 0) -> Episode:
     """Return tasks with 6 support and 5 query examples."""
     generator = torch.Generator().manual_seed(seed)
     pictures = MODELS[name].pictures
@@ -214,17 +212,49 @@ def step(
     return mc.meta_gradient(method, goal, state, episodes(name, count, dtype))
 
 
+episodes = even
+
+
+def uneven(name: str, count: int = 4, dtype: torch.dtype = torch.float64, seed: int = 0) -> Episode:
+    """Return the same tasks of other sizes, and ways for pictures; NaN and -7 are the padding."""
+    found = even(name, count, dtype, seed)
+    support, query = (torch.tensor((sizes * count)[:count]) for sizes in ([4, 6, 3, 4], [5, 2, 4]))
+    ways = torch.tensor(([2, 3, 3, 2] * count)[:count]) if MODELS[name].pictures else ()
+
+    def spoilt(batch: Batch, sizes: Tensor) -> Batch:
+        targets = batch.targets
+        if isinstance(ways, Tensor):
+            targets = targets % ways[:, None]
+        for leaf in (batch.inputs, targets):
+            for row, size in zip(leaf, sizes, strict=True):
+                row[size:] = torch.nan if leaf.is_floating_point() else -7
+        return Batch(batch.inputs, targets, sizes, ways)
+
+    return found._replace(support=spoilt(found.support, support), query=spoilt(found.query, query))
+
+
 def twin_tasks(method: mc.Method, found: Episode) -> list[Task]:
-    """Hand the twin the mini-batches that the rule cuts, task by task."""
+    """Hand the twin the mini-batches that the rule cuts, task by task, of true examples alone."""
     rule, arranged = method.rule, method.rule.arranged(found)
     parts = [rule.part(arranged.support, k) for k in range(rule.steps)]
     return [
-        Task(
-            [tuple(tree.unbind(part)[task])[:2] for part in parts],
-            tuple(tree.unbind(found.query)[task])[:2],
-        )
+        Task([by_hand(part, task) for part in parts], by_hand(found.query, task))
         for task in range(tree.tasks_in(found))
     ]
+
+
+def by_hand(batch: Batch, task: int) -> Data:
+    """Return inputs and targets of one task, sliced; with ways, targets are a pair."""
+    inputs, targets, sizes, ways = tree.unbind(tuple(batch))[task]
+    if isinstance(sizes, Tensor):
+        inputs, targets = tree.mapped(lambda leaf: leaf[: sizes.item()], (inputs, targets))
+    return (inputs, (targets, ways.item()) if isinstance(ways, Tensor) else targets)
+
+
+def entropy(outputs: Tensor, targets: Any) -> Tensor:
+    """Cross entropy; a twin's targets may be a pair of labels and ways."""
+    labels, ways = targets if isinstance(targets, tuple) else (targets, outputs.shape[1])
+    return cross_entropy(outputs[:, :ways], labels)
 
 
 def model_rows(rows: Stacked) -> Stacked:
