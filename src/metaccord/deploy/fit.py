@@ -40,7 +40,7 @@ def refuse_unfit(objective: Objective, params: Params, support: Batch) -> None:
         )
     try:
         with torch.no_grad():
-            objective.criterion(outputs, targets)
+            objective.judge(outputs, support)
     except MetaccordError:
         raise
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
