@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 import metaccord as mc
-from metaccord.codings import ArrayCoding
+from metaccord.codings import ArrayCoding, Column, TableCoding
 from metaccord.engine import Plan
 from metaccord.errors import UsageError
 from metaccord.estimators import MAML, Implicit, MGAug, MultiStep, Pretrain, Reptile, Warp
@@ -20,7 +20,7 @@ from metaccord.interactions import (
 )
 from metaccord.method import Method
 from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
-from metaccord.tasks import Quadratics, SignDigits, Sinusoid
+from metaccord.tasks import Arrays, Quadratics, SignDigits, Sinusoid, Table
 
 Fields = dict[str, st.SearchStrategy[Any]]
 RATES = st.floats(1e-6, 1e6)
@@ -96,12 +96,43 @@ _TASKS: dict[type, Fields] = {
         "split_seed": SEEDS, "root": st.none() | st.text(),
     },
 }  # fmt: skip
+FEW = st.lists(st.text(), max_size=3).map(tuple)
+_COLUMN: Fields = {
+    "name": st.text(), "kind": st.sampled_from(["number", "category"]),
+    "centre": st.floats(-1e9, 1e9), "scale": RATES, "categories": FEW, "indicator": st.booleans(),
+}  # fmt: skip
 _CODINGS: dict[type, Fields] = {
+    Column: _COLUMN,
+    TableCoding: {
+        "columns": st.lists(st.builds(Column, **_COLUMN), max_size=2).map(tuple),
+        "target": st.text(), "group": st.text(), "classes": FEW,
+        "aim": st.sampled_from(["numbers", "classes"]), "target_centre": st.floats(-1e9, 1e9),
+        "target_scale": RATES, "separator": st.none() | st.just(";"), "decimal": st.just(","),
+        "left_out": st.lists(st.tuples(st.text(), st.text()), max_size=2).map(tuple),
+    },
     ArrayCoding: {
         "shape": st.lists(SIZES, max_size=3).map(tuple),
         "aim": st.sampled_from(["numbers", "classes", "new_classes"]), "outputs": SIZES,
         "classes": st.lists(st.text()).map(tuple), "centre": NUMBERS, "scale": NUMBERS,
         "target_centre": NUMBERS, "target_scale": NUMBERS,
+    },
+}  # fmt: skip
+_OWN: Fields = {
+    "shots": SIZES, "queries": SIZES, "train_shots": MAYBE, "seed": SEEDS, "path": st.text(),
+    "split": st.none() | st.tuples(PARTS, PARTS, PARTS), "split_seed": SEEDS, "train": FEW,
+    "validation": FEW, "test": FEW, "minimum": st.none() | st.integers(2, 99),
+    "accept_leaks": st.booleans(), "fingerprint": st.text(),
+    "aim": st.sampled_from(["auto", "numbers", "classes"]),
+}  # fmt: skip
+_SOURCES: dict[type, Fields] = {
+    Arrays: {
+        **_OWN, "ways": st.none() | st.integers(2, 9), "standardise": st.booleans(),
+        "fitted": st.none() | st.builds(ArrayCoding, **_CODINGS[ArrayCoding]),
+    },
+    Table: {
+        **_OWN, "target": st.text(), "group": st.text(), "features": FEW, "leave_out": FEW,
+        "categories": FEW, "separator": st.none() | st.just(";"), "decimal": st.just(","),
+        "fitted": st.none() | st.builds(TableCoding, **_CODINGS[TableCoding]),
     },
 }  # fmt: skip
 _OTHERS: dict[type, Fields] = {
@@ -148,5 +179,6 @@ _METHOD: Fields = {
     "interactions": st.lists(_several(_INTERACTIONS), max_size=3, unique_by=type).map(tuple),
 }
 FIELDS: dict[type, Fields] = {
-    Method: _METHOD, **_RULES, **_ESTIMATORS, **_INTERACTIONS, **_TASKS, **_CODINGS, **_OTHERS
+    Method: _METHOD, **_RULES, **_ESTIMATORS, **_INTERACTIONS, **_TASKS, **_CODINGS, **_SOURCES,
+    **_OTHERS
 }  # fmt: skip

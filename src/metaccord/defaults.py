@@ -12,9 +12,24 @@ from metaccord.method import Method
 from metaccord.methods import AGGREGATORS, BASES, WRAPPERS
 from metaccord.outer import Outer
 from metaccord.serial import from_tree, parse_setting
-from metaccord.tasks import Nodes, Omniglot, Quadratics, SignDigits, Sinusoid, TaskSource
+from metaccord.tasks import (
+    Arrays,
+    Nodes,
+    Omniglot,
+    Quadratics,
+    SignDigits,
+    Sinusoid,
+    Table,
+    TaskSource,
+)
 
-FAMILIES = ("sinusoid", "quadratics", "omniglot", "sign_digits", "graph:NAME")
+OWN: dict[str, type[TaskSource]] = {"arrays": Arrays, "table": Table}
+"""Families over a user's own data, ``NAME:PATH``: storable sources with a field ``path``."""
+_PATHS = {"arrays": "FILE", "table": "FILE"}
+FAMILIES = (
+    *("sinusoid", "quadratics", "omniglot", "sign_digits", "graph:NAME"),
+    *(f"{name}:{_PATHS[name]}" for name in OWN),
+)
 GRAPH_MODELS = {
     "sgc": ("SGC", "propagated"),
     "gcn": ("GCN", "gcn"),
@@ -53,13 +68,15 @@ _SPECIAL: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
-def compose(base: str, interactions: list[str], family: str, labels: int = 0) -> Method:
+def compose(
+    base: str, interactions: list[str], family: str | dict[str, Any], labels: int = 0
+) -> Method:
     """Return a base method with the defaults of a task family and interactions around it.
 
     Args:
         base: A word of :data:`metaccord.methods.BASES`, such as ``maml``.
         interactions: Names such as ``agreement``, applied in this order.
-        family: Name of the task family.
+        family: Name of the task family, or options of the base method.
         labels: Number of true classes of the family, for methods that pre-train on them.
 
     Raises:
@@ -67,7 +84,10 @@ def compose(base: str, interactions: list[str], family: str, labels: int = 0) ->
     """
     if base not in BASES:
         raise unknown("method", base, BASES)
-    options = {**_INNER[family], **_SPECIAL.get((family, base), {})}
+    if isinstance(family, str):
+        options = {**_INNER[family], **_SPECIAL.get((family, base), {})}
+    else:
+        options = dict(family)
     if "classes" in inspect.signature(BASES[base]).parameters:
         options["classes"] = labels
     method = BASES[base](**options)
@@ -80,7 +100,7 @@ def compose(base: str, interactions: list[str], family: str, labels: int = 0) ->
 
 
 def default(
-    family: str,
+    family: str | TaskSource,
     base: str = "maml",
     interactions: list[str] | None = None,
     settings: Sequence[str] = (),
@@ -90,39 +110,72 @@ def default(
     The model depends on the family alone; the method ``warp`` adds its layers to it.
 
     Args:
-        family: Name of the task family.
+        family: Name of the task family, such as ``"sinusoid"`` or ``"table:sales.csv"``; or tasks
+            over own data, as ``mc.tasks.from_arrays`` and its like give.
         base: The base method.
         interactions: Names of interactions over it.
-        settings: Changes that are to come. Those of the tasks of a graph are applied here, because
-            a small graph may not have the nodes for the defaults.
+        settings: Changes that are to come. Those of the tasks of a graph or of own data are
+            applied here, because model and sizes follow from them.
 
     Raises:
         UsageError: for unknown names, with the nearest one.
+        DataError: if own data cannot be used.
     """
-    family, _, which = family.partition(":")
-    if family not in _STEPS or (which and family != "graph"):
-        raise unknown("tasks", ":".join([family, which] if which else [family]), FAMILIES)
     if base not in BASES:
         raise unknown("method", base, BASES)
+    if isinstance(family, TaskSource):
+        return _advised(family, base, interactions or [])
+    family, _, which = family.partition(":")
+    if family in OWN:
+        return _advised(_own(family, which, settings), base, interactions or [])
+    if family not in _STEPS or (which and family != "graph"):
+        raise unknown("tasks", ":".join([family, which] if which else [family]), FAMILIES)
     reptile = base == "reptile"
     tasks, model = _nodes(which, settings) if family == "graph" else _tasks(family, reptile)
-    if base == "warp" and model["class"] in ("MLP", "Conv4"):
-        model["warp"] = True
     method = compose(base, interactions or [], family, tasks.labels)
-    outer = Outer(schedule="cosine", final=1e-5) if base == "maml_pp" else Outer()
-    if reptile:
-        outer = Outer(optimizer="sgd", lr=1.0, schedule="linear")
     few = 10 if family == "sinusoid" else 5
     many = {"sinusoid": 25, "quadratics": 25, "graph": 8}.get(family, 16)
+    return _experiment(tasks, model, method, _STEPS[family], few if reptile else many)
+
+
+def _experiment(
+    tasks: TaskSource, model: dict[str, Any], method: Method, steps: int, num_tasks: int
+) -> Experiment:
+    base = method.name
+    if base == "warp" and model["class"] in ("MLP", "Conv4"):
+        model = {**model, "warp": True}
+    outer = Outer(schedule="cosine", final=1e-5) if base == "maml_pp" else Outer()
+    if base == "reptile":
+        outer = Outer(optimizer="sgd", lr=1.0, schedule="linear")
     return Experiment(
         tasks=tasks,
         model=model,
         method=method,
         outer=outer,
-        steps=_STEPS[family],
-        num_tasks=few if reptile else many,
+        steps=steps,
+        num_tasks=num_tasks,
         threads=None if model["class"] == "Conv4" else 1,
     )
+
+
+def _advised(tasks: TaskSource, base: str, interactions: list[str]) -> Experiment:
+    """Return what tasks that advise their own start from."""
+    found = tasks.advice(base)
+    method = compose(base, interactions, found.inner, tasks.labels)
+    few = min(5, found.num_tasks) if base == "reptile" else found.num_tasks
+    return _experiment(tasks, found.model, method, found.steps, few)
+
+
+def _own(family: str, path: str, settings: Sequence[str]) -> TaskSource:
+    """Return the tasks of ``NAME:PATH`` with their settings."""
+    if not path:
+        raise UsageError(f"{family}: needs a path, such as {family}:{_PATHS[family]}")
+    tree: dict[str, Any] = {"class": OWN[family].__name__, "path": path}
+    for name, value in map(parse_setting, settings):
+        if name[0] == "tasks" and len(name) == 2:
+            tree[name[1]] = value
+    tasks: TaskSource = from_tree(tree, "tasks")
+    return tasks
 
 
 def _nodes(which: str, settings: Sequence[str]) -> tuple[TaskSource, dict[str, Any]]:

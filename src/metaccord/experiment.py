@@ -16,7 +16,15 @@ from metaccord.losses import cross_entropy, mse
 from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.outer import Outer
-from metaccord.serial import build_model, coerced, fields_of, from_tree, parse_setting, to_tree
+from metaccord.serial import (
+    build_model,
+    carried,
+    coerced,
+    fields_of,
+    from_tree,
+    parse_setting,
+    to_tree,
+)
 from metaccord.tasks import Quadratics, TaskSource, mean_height
 
 _ALIASES = {"rule": ("method", "rule"), "estimator": ("method", "estimator")}
@@ -85,10 +93,17 @@ class Experiment:
             build_model(self.model)
 
     def settled(self) -> Experiment:
-        """Return the same with the horizon of the outer schedule written down."""
-        if self.outer.schedule == "constant" or self.outer.horizon is not None:
+        """Return the same with the horizon of the outer schedule, and what data say, written down.
+
+        Raises:
+            DataError: if own data cannot be used, or are others than those written down.
+        """
+        tasks, outer = self.tasks.settled(), self.outer
+        if outer.schedule != "constant" and outer.horizon is None:
+            outer = replace(outer, horizon=self.steps)
+        if tasks is self.tasks and outer is self.outer:
             return self
-        return replace(self, outer=replace(self.outer, horizon=self.steps))
+        return replace(self, tasks=tasks, outer=outer)
 
     def saves_at(self, step: int) -> bool:
         """Say whether a checkpoint is due after a meta-step."""
@@ -142,7 +157,8 @@ class Experiment:
         }
         for path, value in map(parse_setting, settings):
             _assign(tree, interactions, path, value)
-        return Experiment.from_tree(tree)
+        found = Experiment.from_tree(tree)
+        return replace(found, tasks=carried(self.tasks, found.tasks))
 
 
 def _assign(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from metaccord.codings import ArrayCoding
+from metaccord.codings import ArrayCoding, Column, TableCoding
 from metaccord.engine import Plan
 from metaccord.errors import UsageError, nearest, unknown
 from metaccord.estimators import MAML, Implicit, MGAug, MultiStep, Pretrain, Reptile, Warp
@@ -31,14 +31,23 @@ from metaccord.models import GCN, MLP, SGC, Conv4, Geometric, GraphSAGE
 from metaccord.outer import Outer
 from metaccord.protocol import Protocol
 from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
-from metaccord.tasks import Nodes, Omniglot, Point, Quadratics, SignDigits, Sinusoid
+from metaccord.tasks import (
+    Arrays,
+    Nodes,
+    Omniglot,
+    Point,
+    Quadratics,
+    SignDigits,
+    Sinusoid,
+    Table,
+)
 
 _RULES = (SGD, Momentum, Adam, MetaSGD, PerStep, Proximal)
 _ESTIMATORS = (MAML, MultiStep, Implicit, Pretrain, Reptile, Warp, MGAug)
 _INTERACTIONS = (GradientAgreement, GradientSharing, CoLearner, Coherence, PCGrad, Aggregate)
-_TASKS = (Sinusoid, Quadratics, Omniglot, SignDigits, Nodes)
+_TASKS = (Sinusoid, Quadratics, Omniglot, SignDigits, Nodes, Arrays, Table)
 _MODULES = (MLP, Conv4, Point, SGC, GCN, GraphSAGE, Geometric)
-_CODINGS = (ArrayCoding,)
+_CODINGS = (ArrayCoding, Column, TableCoding)
 _VALUES = (
     Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, *_CODINGS, Outer, Plan, Protocol,
 )  # fmt: skip
@@ -51,10 +60,17 @@ _LONGEST = 100  # letters of a value in a message
 
 @cache
 def fields_of(cls: type) -> Mapping[str, Any]:
-    """Return the settable fields of a value or the options of a model, with their types."""
+    """Return the settable fields of a value or the options of a model, with their types.
+
+    Fields with the metadata ``{"stored": False}``, such as data in memory, are left out.
+    """
     if dataclasses.is_dataclass(cls):
         hints = get_type_hints(cls)
-        return {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
+        return {
+            f.name: hints[f.name]
+            for f in dataclasses.fields(cls)
+            if f.init and f.metadata.get("stored", True)
+        }
     hints = get_type_hints(cls.__init__)  # type: ignore[misc]
     return {name: hint for name, hint in hints.items() if name != "return"}
 
@@ -98,6 +114,15 @@ def from_tree(tree: Any, name: str = "") -> Any:
     if known not in VALUES:
         raise unknown(f"class in {name or 'the configuration'}", known, VALUES)
     return _construct(VALUES[known], tree, name)
+
+
+def carried(before: Any, after: Any) -> Any:
+    """Return ``after`` with the unstored fields of ``before``, if both are of one class."""
+    if type(before) is not type(after):
+        return after
+    cls: type = type(before)
+    kept = {f.name for f in dataclasses.fields(cls) if f.init} - {*fields_of(cls)}
+    return dataclasses.replace(after, **{name: getattr(before, name) for name in kept})
 
 
 def build_model(tree: Any) -> Any:

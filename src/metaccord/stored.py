@@ -59,6 +59,12 @@ def opened(experiment: Experiment, out: Path, resume: bool) -> Iterator[RunDirec
 def refuse_changes(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise CheckpointError if a run would go on with other settings than it has."""
     lines = [line for line in compare_config(before, now) if line.split(":")[0] not in FREE]
+    if [line.split(":")[0] for line in lines if ".fitted" not in line] == ["tasks.fingerprint"]:
+        raise CheckpointError(
+            f"{path} was made with other data (their fingerprint is {now['tasks']['fingerprint']}, "
+            f"that of the run {before['tasks']['fingerprint']}): restore them, or start anew with "
+            "another --out"
+        )
     if lines:
         raise CheckpointError(
             f"{path} cannot go on with other settings ({'; '.join(lines[:5])}): leave them out, or "

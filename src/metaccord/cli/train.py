@@ -21,7 +21,7 @@ from metaccord.cli.options import (
 )
 from metaccord.cli.process import tune_process
 from metaccord.cli.progress import shown
-from metaccord.defaults import default
+from metaccord.defaults import OWN, default
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.experiment import Experiment
 from metaccord.launched import TIMEOUT, joined, restarted
@@ -52,13 +52,15 @@ def train(
 
     Args:
         tasks: sinusoid, quadratics, omniglot, sign_digits, or graph:NAME such as
-            graph:coauthor_cs (graph:NAME:gcn, graph:NAME:sage for other networks).
+            graph:coauthor_cs (graph:NAME:gcn, graph:NAME:sage for other networks); your own data:
+            table:FILE (CSV or Parquet; --set tasks.target=COLUMN tasks.group=COLUMN) or arrays:FILE
+            (npz with X, y, perhaps groups).
         method: maml (the default), fomaml, reptile, anil, boil, meta_sgd, maml_pp, imaml, warp,
             mgaug or finetune.
         with_: Interactions, separated by commas: agreement, sharing, cooperative, coherent; or
             pcgrad, aggregate.
-        steps: Meta-steps in all (default: 10000 sinusoid, 3000 omniglot, 1000 quadratics and
-            sign_digits, 500 graph).
+        steps: Meta-steps in all (default: 10000 sinusoid, 3000 omniglot and own pictures, 500
+            graph, 1000 others).
         seed: Of initial weights and training tasks (default: 0).
         device: cpu (the default) or cuda.
         out: Folder of the run (default: runs/TASKS-METHOD-SEED).
@@ -121,9 +123,15 @@ def _job(
         return _Job(*_resumed(tasks, method, with_, wanted, settings, out), True)
     experiment = default(tasks, "maml" if method is None else method, wanted, settings)
     experiment = experiment.changed(settings)
-    name = f"{tasks}-{experiment.method.label}-{experiment.seed}"
+    name = f"{_short(tasks)}-{experiment.method.label}-{experiment.seed}"
     folder = out or Path("runs") / name.replace(":", "-").replace("/", "-")
     return _Job(experiment, folder, restarted() and (folder / RUN).exists())
+
+
+def _short(tasks: str) -> str:
+    """Return the words for tasks without the folders in which own data lie."""
+    family, _, path = tasks.partition(":")
+    return f"{family}-{Path(path).stem}" if family in OWN else tasks
 
 
 def _lead(tasks: str, job: _Job, ranks: Ranks | None, *, as_json: bool) -> int:
@@ -183,13 +191,17 @@ def _resumed(
         raise UsageError("--resume needs --out with the folder of the run")
     before = stored(RunDirectory.read(out))
     label = before.method.label.split("+")
-    known = to_tree(before.tasks).items()
-    same_tasks = [f"tasks.{k}={jsontree.encode(v)}" for k, v in known if k in SIZES]
+    own = tasks.partition(":")[0] in OWN and hasattr(before.tasks, "path")
+    known = to_tree(before.tasks)
+    again = known.keys() - {"class", "path"} if own else SIZES
+    same_tasks = [f"tasks.{k}={jsontree.encode(v)}" for k, v in known.items() if k in again]
     names = label[1:] if with_ is None else wanted
     asked = default(tasks, method or label[0], names, same_tasks)
     same = type(asked.tasks) is type(before.tasks)
     if same and isinstance(asked.tasks, Nodes) and isinstance(before.tasks, Nodes):
         same = (asked.tasks.graph, asked.tasks.form) == (before.tasks.graph, before.tasks.form)
+    if same and own:
+        same = Path(vars(asked.tasks)["path"]).absolute() == Path(known["path"]).absolute()
     if not same or asked.method.label != before.method.label:
         raise CheckpointError(
             f"{out} holds {before.method.label} on {type(before.tasks).__name__.lower()}, not "

@@ -2,5 +2,7 @@
 
 from metaccord.codings.arrays import ArrayCoding
 from metaccord.codings.base import Coding, Labelled, Unlabelled
+from metaccord.codings.columns import Column
+from metaccord.codings.tables import TableCoding
 
-__all__ = ["ArrayCoding", "Coding", "Labelled", "Unlabelled"]
+__all__ = ["ArrayCoding", "Coding", "Column", "Labelled", "TableCoding", "Unlabelled"]

@@ -16,7 +16,7 @@ class MLP(nn.Module):
     """Linear layers with an activation between them.
 
     Args:
-        inputs: Features of one example.
+        inputs: Features of one example; its axes, if there are several, are laid end to end.
         hidden: Widths of the hidden layers.
         outputs: Outputs of one example.
         activation: ``"relu"`` as in MAML, ``"tanh"`` as in Reptile's script, or ``"gelu"``.
@@ -25,7 +25,7 @@ class MLP(nn.Module):
         warp: A linear warp layer after each hidden layer, for :func:`metaccord.methods.warp`.
 
     Shape:
-        [n, inputs] -> [n, outputs].
+        [n, inputs], or [n, ...] of as many numbers -> [n, outputs].
     """
 
     def __init__(
@@ -51,6 +51,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs."""
+        x = x.flatten(1) if x.dim() > 2 else x
         if self.warp is None:
             return self.head(self.body(x))
         for i, layer in enumerate(self.warp):

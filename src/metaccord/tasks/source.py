@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,22 @@ from metaccord.tasks.stream import words
 from metaccord.types import Episode
 
 SPLITS = ("train", "validation", "test")
+
+
+class Advice(NamedTuple):
+    """What tasks are learnt with, unless settings say otherwise.
+
+    Attributes:
+        model: Class and options of a model, ``{"class": "MLP", ...}``.
+        inner: Options of the base method, such as ``{"steps": 3, "lr": 0.1}``.
+        steps: Meta-steps.
+        num_tasks: Tasks of one meta-step.
+    """
+
+    model: dict[str, Any]
+    inner: dict[str, Any]
+    steps: int = 1000
+    num_tasks: int = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +78,20 @@ class TaskSource(ABC):
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
         return ()
+
+    def advice(self, base: str) -> Advice:
+        """Return what :func:`metaccord.default` starts from for these tasks.
+
+        Args:
+            base: The base method.
+
+        Raises:
+            UsageError: for a source that gives none.
+        """
+        raise UsageError(
+            f"{type(self).__name__} does not say what learns it: construct metaccord.Experiment, "
+            f"or an Objective for metaccord.train, with a model of your own (for {base})"
+        )
 
     def settled(self) -> Self:
         """Return the same with what the data say written down: their hash and coding.

@@ -32,3 +32,19 @@ def permutation(raw: NDArray[np.uint64]) -> NDArray[np.int64]:
 def below(raw: NDArray[np.uint64], bound: int) -> NDArray[np.int64]:
     """Return integers in [0, bound), one per word."""
     return np.minimum((uniforms(raw) * bound).astype(np.int64), bound - 1)
+
+
+def subset(raw: NDArray[np.uint64], size: int) -> NDArray[np.int64]:
+    """Return k different integers in [0, size), in random order, from 2 k words; k <= size.
+
+    The effort grows with k alone.
+
+    Reference:
+        Bentley, Floyd, Programming pearls: a sample of brilliance, CACM 30(9), 1987.
+    """
+    count = len(raw) // 2
+    found: dict[int, None] = {}
+    for top, unit in zip(range(size - count, size), uniforms(raw[:count]).tolist(), strict=True):
+        drawn = min(int(unit * (top + 1)), top)
+        found[top if drawn in found else drawn] = None
+    return np.fromiter(found, np.int64, count)[permutation(raw[count:])]

@@ -1,0 +1,155 @@
+"""What one column of a table becomes: a number, or one place for each category."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metaccord.data.tables import RawColumn, RawTable
+from metaccord.errors import DataError
+
+log = logging.getLogger("metaccord")
+Floats = NDArray[np.float64]
+MOST = 50
+"""Categories from which on a column of words is taken for names or notes and left out."""
+_SHOWN = 5
+_IDS = 20  # rows from which on different whole numbers without gaps are taken for an index
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a column is coded.
+
+    Args:
+        name: Its name.
+        kind: ``"number"``: shifted by ``centre``, divided by ``scale``, and 0 where missing;
+            ``"category"``: one place for each category and a last one for all others.
+        centre, scale: Mean and deviation in the training groups.
+        categories: Those of the training groups; ``""`` stands for a missing value.
+        indicator: Whether a number has a second place that is 1 where it is missing.
+    """
+
+    name: str
+    kind: Literal["number", "category"] = "number"
+    centre: float = 0.0
+    scale: float = 1.0
+    categories: tuple[str, ...] = ()
+    indicator: bool = False
+
+    @property
+    def width(self) -> int:
+        """Number of inputs it becomes."""
+        return len(self.categories) + 1 if self.kind == "category" else 1 + self.indicator
+
+    def coded(self, table: RawTable) -> Floats:
+        """Return the inputs of all rows: ``[n, width]``.
+
+        Raises:
+            DataError: if the column is missing, or holds words instead of numbers.
+        """
+        raw = table.column(self.name)
+        if self.kind == "category":
+            return self._one_hot(raw, table)
+        if raw.kind in ("text", "date"):
+            row = next((i for i, text in enumerate(raw.texts) if text), 0)
+            raise DataError(
+                f"{table.where}, {table.row(row)}, column {self.name!r} is {raw.texts[row]!r}: "
+                "it held numbers in training"
+            )
+        _refuse_infinite(raw, table)
+        missing = raw.missing()
+        if missing.any() and not self.indicator:
+            log.warning(
+                "%s, column %r: %d missing values, of which there were none in training, are "
+                "replaced by its mean", table.where, self.name, int(missing.sum()),
+            )  # fmt: skip
+        scaled = np.where(missing, 0.0, (raw.numbers - self.centre) / self.scale)
+        return np.stack([scaled, missing], 1) if self.indicator else scaled[:, None]
+
+    def _one_hot(self, raw: RawColumn, table: RawTable) -> Floats:
+        place = {name: i for i, name in enumerate(self.categories)}
+        words = raw.words()
+        others = sorted({word for word in words if word not in place})
+        if others:
+            count = sum(word not in place for word in words)
+            shown = ", ".join(repr(word) if word else "missing" for word in others[:_SHOWN])
+            log.warning(
+                "%s, column %r: %d values that training has not seen (%s) become 'other'",
+                table.where, self.name, count, shown,
+            )  # fmt: skip
+        found = np.zeros((len(words), self.width))
+        found[np.arange(len(words)), [place.get(word, len(place)) for word in words]] = 1.0
+        return found
+
+    def describe(self) -> str:
+        """Return what is done with the column, in words."""
+        if self.kind == "number":
+            more = ", and a mark where it is missing (there the mean)" if self.indicator else ""
+            return f"number, minus {self.centre:.4g}, divided by {self.scale:.4g}{more}"
+        shown = [repr(name) if name else "missing" for name in self.categories[:_SHOWN]]
+        more = f" and {len(self.categories) - _SHOWN} more" if len(self.categories) > _SHOWN else ""
+        return f"category, one place each for {', '.join(shown)}{more}, and one for any other"
+
+
+def fitted(
+    raw: RawColumn, table: RawTable, training: NDArray[np.bool_], *, categorical: bool, wanted: bool
+) -> Column | str:
+    """Return how a column is coded, or why it is left out.
+
+    Args:
+        raw: The column.
+        table: Its table.
+        training: Which rows belong to training groups, ``[n]``.
+        categorical: Numbers are names.
+        wanted: The user asked for this column: only what cannot be used is left out.
+
+    Raises:
+        DataError: for numbers that are not finite.
+    """
+    if raw.kind == "date":
+        return "a date; add columns such as hour or weekday if they matter"
+    words = raw.words() if raw.kind == "text" or categorical else []
+    if words:
+        seen = {word for word, own in zip(words, training, strict=True) if own}
+        if len(seen - {""}) == len(words) and len(words) >= _IDS and not wanted:
+            return "a different word in each row: an id or a note"
+        if len(seen) < 2:
+            return f"the same in all training groups: {next(iter(seen), '')!r}"
+        if len(seen) > MOST and not (wanted and len(seen) <= 20 * MOST):
+            return f"{len(seen)} different words: names or notes rather than categories"
+        return Column(raw.name, "category", categories=tuple(sorted(seen)))
+    _refuse_infinite(raw, table)
+    if raw.kind == "whole" and not wanted and _is_index(raw.numbers):
+        return "a different whole number in each row, without gaps: an id"
+    values = raw.numbers[training]
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return "missing in all training groups"
+    indicator = bool(raw.missing()[training].any())
+    if (values == values[0]).all():
+        if not indicator:
+            return f"the same in all training groups: {values[0]:.6g}"
+        return Column(raw.name, centre=float(values[0]), indicator=True)
+    return Column(
+        raw.name, centre=float(values.mean()), scale=float(values.std()), indicator=indicator
+    )
+
+
+def _is_index(numbers: Floats) -> bool:
+    """Say whether these are all whole numbers between the least and the greatest, once each."""
+    if len(numbers) < _IDS or np.isnan(numbers).any():
+        return False
+    return numbers.max() - numbers.min() == len(numbers) - 1 == len(np.unique(numbers)) - 1
+
+
+def _refuse_infinite(raw: RawColumn, table: RawTable) -> None:
+    bad = np.flatnonzero(~(np.abs(raw.numbers) <= 1e30) & ~np.isnan(raw.numbers))
+    if len(bad):
+        raise DataError(
+            f"{table.where}, {table.row(int(bad[0]))}, column {raw.name!r} is "
+            f"{raw.numbers[bad[0]]}: numbers must be finite, at most 1e30"
+        )

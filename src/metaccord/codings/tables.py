@@ -1,0 +1,160 @@
+"""Tables: rows with columns of numbers and categories, and a column to predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaccord.codings.base import Coding, Labelled, Unlabelled
+from metaccord.codings.columns import Column
+from metaccord.data.tables import RawTable, read_table
+from metaccord.errors import DataError, nearest
+from metaccord.types import Batch
+
+
+@dataclass(frozen=True)
+class TableCoding(Coding):
+    """What a row becomes, with the statistics and categories of the training groups.
+
+    A support set is a table like that of the training with the rows of one group; inputs are one
+    without, or with, the column to predict. Columns may stand in any order; others are left alone.
+
+    Args:
+        columns: Of which inputs are made, in this order.
+        target: The column to predict.
+        group: The column that names the task.
+        aim: ``"numbers"`` or ``"classes"``.
+        classes: Names by label.
+        target_centre, target_scale: Mean and deviation of a number to predict.
+        separator, decimal: Of CSV files.
+        left_out: Columns that are not used, and why.
+
+    Shape:
+        inputs [n, features] float32; targets [n] int64 or [n, 1] float32.
+    """
+
+    columns: tuple[Column, ...]
+    target: str
+    group: str
+    aim: Literal["numbers", "classes"] = "numbers"
+    classes: tuple[str, ...] = ()
+    target_centre: float = 0.0
+    target_scale: float = 1.0
+    separator: str | None = None
+    decimal: str = "."
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def features(self) -> int:
+        """Number of inputs of a row."""
+        return sum(column.width for column in self.columns)
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of a model: 1, or the number of classes."""
+        return len(self.classes) if self.aim == "classes" else 1
+
+    def support(self, path: Path | Any) -> Labelled:
+        """Return the rows of one group.
+
+        Args:
+            path: A CSV or Parquet file, or a DataFrame.
+
+        Raises:
+            DataError: if a column or a target is missing, a class is unknown, or there are
+                several groups.
+        """
+        table = read_table(path, self.separator, self.decimal)
+        if self.group in table.columns:
+            names = sorted(set(table.column(self.group).words()))
+            if len(names) > 1:
+                raise DataError(
+                    f"{table.where} has {len(names)} groups in {self.group!r}, {names[0]!r} and "
+                    f"{names[1]!r} among them: a support set is one task, keep the rows of one"
+                )
+        inputs, targets = self.coded(table), self.targets(table)
+        return Labelled(Batch(inputs, targets), self.classes, _names(table))
+
+    def inputs(self, path: Path | Any) -> Unlabelled:
+        """Return rows whose targets are asked for; see the base class."""
+        table = read_table(path, self.separator, self.decimal)
+        return Unlabelled(self.coded(table), _names(table))
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """Return numbers in the units of the table; logits as they are."""
+        if self.aim != "numbers":
+            return outputs
+        return outputs * self.target_scale + self.target_centre
+
+    def coded(self, table: RawTable) -> Tensor:
+        """Return the inputs of all rows: ``[n, features]``.
+
+        Raises:
+            DataError: if a column is missing or holds something else than in training.
+        """
+        absent = [column.name for column in self.columns if column.name not in table.columns]
+        if absent:
+            raise DataError(
+                f"{table.where} has not the columns that the model was trained with: {absent[0]!r} "
+                f"is missing ({len(absent)} in all); {nearest(absent[0], table.columns)}"
+            )
+        coded = np.concatenate([column.coded(table) for column in self.columns], axis=1)
+        return torch.from_numpy(coded.astype(np.float32))
+
+    def targets(self, table: RawTable) -> Tensor:
+        """Return the targets of all rows: ``[n]`` labels, or ``[n, 1]`` numbers.
+
+        Raises:
+            DataError: if one is missing, not finite, no number, or an unknown class.
+        """
+        raw = table.column(self.target)
+        missing = raw.missing()
+        if missing.any():
+            raise DataError(
+                f"{table.where}, {table.row(int(missing.argmax()))}: the target {self.target!r} is "
+                f"missing ({int(missing.sum())} in all); leave such rows out"
+            )
+        if self.aim == "numbers":
+            if raw.kind in ("text", "date"):
+                raise DataError(
+                    f"{table.where}, column {self.target!r} holds {raw.texts[0]!r}: numbers are "
+                    "to be predicted"
+                )
+            bad = ~(np.abs(raw.numbers) <= 1e30)
+            if bad.any():
+                where = table.row(int(bad.argmax()))
+                raise DataError(f"{table.where}, {where}: the target {self.target!r} is not finite")
+            scaled = (raw.numbers - self.target_centre) / self.target_scale
+            return torch.from_numpy(scaled.astype(np.float32))[:, None]
+        place = {name: label for label, name in enumerate(self.classes)}
+        words = raw.words()
+        for row, word in enumerate(words):
+            if word not in place:
+                raise DataError(
+                    f"{table.where}, {table.row(row)}: the class {word!r} of {self.target!r} is "
+                    f"none of the training groups': {nearest(word, self.classes)}"
+                )
+        return torch.tensor([place[word] for word in words], dtype=torch.int64)
+
+    def describe(self) -> str:
+        """Return what is done with each column, one line each."""
+        if self.aim == "numbers":
+            aim = f"a number, minus {self.target_centre:.4g}, divided by {self.target_scale:.4g}"
+        else:
+            aim = f"one of {len(self.classes)} classes: {', '.join(self.classes)}"
+        lines = [f"target {self.target!r}: {aim}", f"group {self.group!r}: one task each"]
+        lines += [f"column {column.name!r}: {column.describe()}" for column in self.columns]
+        lines += [f"column {name!r}: left out, {why}" for name, why in self.left_out]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        return self.describe()
+
+
+def _names(table: RawTable) -> tuple[str, ...]:
+    return tuple(table.row(row) for row in range(table.rows))

@@ -1,0 +1,128 @@
+"""A table as read, and the coding that fits it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metaccord.codings import Column, TableCoding
+from metaccord.codings.arrays import sorted_labels
+from metaccord.codings.columns import fitted
+from metaccord.data.tables import RawColumn, RawTable, read_table
+from metaccord.errors import DataError
+from metaccord.tasks.own.base import Content, version_of
+
+if TYPE_CHECKING:
+    from metaccord.tasks.own.table import Table
+
+_CLASSES = 10  # different whole numbers up to which a target is taken for classes
+_MOST_CLASSES = 100
+
+
+class TableContent(Content):
+    """A table as read.
+
+    Attributes:
+        table: The table.
+    """
+
+    def __init__(self, table: RawTable) -> None:
+        super().__init__(table.digest, table.where)
+        self.table = table
+
+
+def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> TableCoding:
+    """Return the coding, by the rows of the training groups.
+
+    Args:
+        source: The settings.
+        table: The table.
+        training: Which rows are for training, ``[n]``.
+
+    Raises:
+        DataError: if there is nothing to predict from, or nothing to predict.
+    """
+    columns: list[Column] = []
+    left_out = []
+    for name in source.features or table.columns:
+        if name in (source.target, source.group):
+            continue
+        found: Column | str = "as asked for (tasks.leave_out)"
+        if name not in source.leave_out:
+            found = fitted(
+                table.column(name),
+                table,
+                training,
+                categorical=name in source.categories,
+                wanted=name in source.features,
+            )
+        if isinstance(found, Column):
+            columns.append(found)
+        else:
+            left_out.append((name, found))
+    if not columns:
+        why = "; ".join(f"{name!r}: {reason}" for name, reason in left_out) or "there is none"
+        raise DataError(f"{table.where} has no column to predict {source.target!r} from ({why})")
+    coding = TableCoding(
+        tuple(columns),
+        source.target,
+        source.group,
+        separator=source.separator,
+        decimal=source.decimal,
+        left_out=tuple(left_out),
+    )
+    raw = table.column(source.target)
+    if source.aim == "numbers" or (source.aim == "auto" and not _names_classes(raw)):
+        return _for_numbers(coding, table, training)
+    seen = {word for word, own in zip(raw.words(), training, strict=True) if own and word}
+    if not 2 <= len(seen) <= _MOST_CLASSES:
+        raise DataError(
+            f"{table.where}: the target {source.target!r} has {len(seen)} classes in the training "
+            f"groups: use 2 to {_MOST_CLASSES}, or tasks.aim=numbers"
+        )
+    return replace(coding, aim="classes", classes=tuple(sorted_labels([*seen])))
+
+
+def _for_numbers(coding: TableCoding, table: RawTable, training: NDArray[np.bool_]) -> TableCoding:
+    """Return the coding for a number to predict."""
+    coding.targets(table)
+    values = table.column(coding.target).numbers[training]
+    if (values == values[0]).all():
+        raise DataError(
+            f"{table.where}: the target {coding.target!r} is {values[0]:.6g} in all training rows: "
+            "there is nothing to learn"
+        )
+    return replace(coding, target_centre=float(values.mean()), target_scale=float(values.std()))
+
+
+def _names_classes(raw: RawColumn) -> bool:
+    if raw.kind == "whole":
+        return len(np.unique(raw.numbers[~np.isnan(raw.numbers)])) <= _CLASSES
+    return raw.kind in ("text", "truth", "date")
+
+
+def tensors(content: TableContent, coding: TableCoding) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets of all rows, made once."""
+    found: tuple[Tensor, Tensor] = content.once(
+        coding, lambda: (coding.coded(content.table), coding.targets(content.table))
+    )
+    return found
+
+
+def opened(path: Path, separator: str | None, decimal: str) -> TableContent:
+    """Return the table in a file, read once as long as it does not change."""
+    return _opened(path.expanduser(), version_of(path), separator, decimal)
+
+
+@lru_cache(maxsize=2)
+def _opened(
+    path: Path, version: tuple[int, ...], separator: str | None, decimal: str
+) -> TableContent:
+    del version
+    return TableContent(read_table(path, separator, decimal))
