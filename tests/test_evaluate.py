@@ -185,7 +185,9 @@ def test_regression_has_no_accuracy_and_json_is_complete() -> None:
     )
     assert scores.accuracies is None
     assert scores.accuracy is None
-    assert scores.json().keys() == {"protocol", "loss", "at", "losses"}
+    assert scores.json().keys() == {
+        *("protocol", "episodes", "loss", "at", "losses", "losses_half", "regression")
+    }
     assert scores.json()["at"] == [0, 2]
     assert "2 steps" in str(scores)
 

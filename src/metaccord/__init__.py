@@ -20,16 +20,18 @@ from metaccord.axis import TaskAxis
 from metaccord.calibration import Calibration
 from metaccord.doctor import check
 from metaccord.engine import Plan
+from metaccord.episode_set import EpisodeSet
 from metaccord.evaluate import evaluate
 from metaccord.experiment import Experiment
 from metaccord.learner import Learner, adapt
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
 from metaccord.outer import Outer
-from metaccord.protocol import Protocol, Scores
+from metaccord.protocol import Protocol
 from metaccord.records import Record
 from metaccord.runs import run
 from metaccord.saved import load, save
+from metaccord.scores import Scores
 from metaccord.step import meta_gradient
 from metaccord.train import train
 from metaccord.tuning import tune
@@ -41,6 +43,7 @@ __all__ = [
     "Batch",
     "Calibration",
     "Episode",
+    "EpisodeSet",
     "Experiment",
     "Learner",
     "MetaState",

@@ -81,26 +81,17 @@ class Calibration:
         if not 1 <= bins <= _MOST_BINS:
             raise UsageError(f"bins is {bins}: it must be in 1 .. {_MOST_BINS}")
         _check(probabilities, targets)
-        p, truth = probabilities.detach().double(), targets.long()
-        confidence, answers = p.max(1)
-        own = p.gather(1, truth[:, None])[:, 0]
-        known = confidence.isfinite()
-        place = (confidence[known] * bins).ceil().long().sub(1).clamp(0, bins - 1)
-        hits = (answers == truth)[known].double()
+        found = tally(probabilities.detach().double(), targets.long(), bins)
+        return cls.summed(found)
 
-        def total(values: Tensor) -> list[float]:
-            return torch.zeros(bins, dtype=p.dtype, device=p.device).index_add(
-                0, place, values
-            ).tolist()  # fmt: skip
-
-        brier = (p.square().sum(1) - 2 * own + 1).sum()
-        return cls(
-            tuple(int(x) for x in total(torch.ones_like(hits))),
-            tuple(total(confidence[known])),
-            tuple(int(x) for x in total(hits)),
-            float(brier),
-            float(-own.log().sum()),
-        )
+    @classmethod
+    def summed(cls, found: Tensor) -> Calibration:
+        """Return what :func:`tally` found, ``[3 * bins + 2]``, as a value."""
+        numbers = found.double().tolist()
+        bins = len(numbers) // 3
+        counts, confidences, right = (numbers[i * bins : (i + 1) * bins] for i in range(3))
+        whole = (tuple(int(x) for x in column) for column in (counts, right))
+        return cls(next(whole), tuple(confidences), next(whole), numbers[-2], numbers[-1])
 
     @classmethod
     def of_logits(cls, logits: Tensor, targets: Tensor, *, bins: int = BINS) -> Calibration:
@@ -187,6 +178,29 @@ class Calibration:
         if not self.examples or not math.isfinite(self.brier_sum):
             return math.nan
         return total / self.examples
+
+
+def tally(p: Tensor, targets: Tensor, bins: int = BINS) -> Tensor:
+    """Return the sums over some answers: counts, confidences and right ones by bin, Brier, NLL.
+
+    Nothing depends on the data but numbers, so that it can be mapped over tasks.
+
+    Args:
+        p: Probabilities ``[n, C]``.
+        targets: True classes ``[n]``.
+        bins: Number of bins.
+
+    Returns:
+        ``[3 * bins + 2]``; an answer that is not finite is in no bin.
+    """
+    confidence, answers = p.max(1)
+    own = p.gather(1, targets[:, None])[:, 0]
+    place = (confidence * bins).ceil().clamp(1, bins)
+    inside = (place[:, None] == torch.arange(1, bins + 1, device=p.device)).to(p.dtype)
+    right = (answers == targets).to(p.dtype)
+    columns = [inside, confidence.nan_to_num()[:, None] * inside, right[:, None] * inside]
+    brier, nll = (p.square().sum(1) - 2 * own + 1).sum(), -own.log().sum()
+    return torch.cat([torch.stack(columns).sum(1).flatten(), torch.stack([brier, nll])])
 
 
 def _check(probabilities: Tensor, targets: Tensor) -> None:

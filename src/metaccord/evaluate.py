@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from metaccord import tree
 from metaccord.axis import TaskAxis
+from metaccord.episode_set import Hashed
 from metaccord.errors import UsageError
 from metaccord.interactions.colearner import CoLearner, second_branch
+from metaccord.measure import Measure
+from metaccord.measure import predict as predict
 from metaccord.method import Method
 from metaccord.objective import Objective
-from metaccord.protocol import Protocol, Scores, Statistics
+from metaccord.permutations import orders, relabelled, ways_of
+from metaccord.protocol import Protocol
+from metaccord.scores import Scores
 from metaccord.tasks.checks import checked
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled
-from metaccord.types import Adaptation, Batch, Episode, MetaState, Params, Stacked
-from metaccord.uneven import cut
+from metaccord.types import Adaptation, Episode, MetaState, Params, Stacked
 from metaccord.unroll import met, unroll
 
 BATCH = 50  # tasks adapted side by side
@@ -70,7 +72,13 @@ def evaluate(
         at: Numbers of inner steps to report; None: before the first and after the last.
 
     Returns:
-        Scores with a 95 % interval over tasks.
+        Scores with a 95 % interval over tasks, the hash of the episodes, and calibration (or, for
+        regression, errors in the user's units).
+
+    Raises:
+        UsageError: for steps out of range, labels to permute where there are none, or a missing
+            co-learner.
+        DataError: for episodes of a wrong form.
     """
     protocol = protocol or Protocol()
     steps = method.rule.steps if protocol.steps is None else protocol.steps
@@ -78,33 +86,45 @@ def evaluate(
     at = tuple(sorted({0, steps} if at is None else {*at, steps}))
     if at[0] < 0 or at[-1] > steps:
         raise UsageError(f"at={at}: numbers of inner steps must lie in 0..{steps}")
+    if protocol.permutations > 1 and not tasks.classifies:
+        raise UsageError(
+            f"protocol.permutations is {protocol.permutations}, but {type(tasks).__name__} has no "
+            "labels to permute: leave it at 1"
+        )
     objective = settled(objective.planned(replace(objective.plan, compile=False, checkpoint=False)))
-    stream = replace(tasks, seed=protocol.seed)
     reader, second = objective, Params()
     if protocol.branch == "colearner":
         reader, second = _second_branch(objective, state)
-    measured = [
-        _measure(
-            reader,
-            run,
-            _points(method, state, run, second, at),
-            protocol.statistics,
-            tasks.classifies,
-        )
-        for run in adapted_runs(method, objective, state, stream, protocol)
-    ]
-    losses, correct = (torch.cat(column).cpu() for column in zip(*measured, strict=True))
-    return Scores(protocol, at, losses, correct if tasks.classifies else None)
+    measure = Measure(reader, tasks, protocol, at)
+    for chosen, drawn in _drawn(tasks, protocol, measure.hashed):
+        episodes, called = tree.to(drawn, objective.place()), None
+        if protocol.permutations > 1:
+            called = orders(protocol, chosen, ways_of(drawn)).to(objective.place())
+        many = episodes if called is None else relabelled(episodes, called)
+        run = isolated(method, objective, state, many)
+        measure.add(episodes, _points(method, state, run, second, at), called)
+    return measure.scores()
 
 
 def adapted_runs(
     method: Method, objective: Objective, state: MetaState, tasks: TaskSource, protocol: Protocol
 ) -> Iterator[Adaptation]:
     """Yield the isolated runs of a protocol's tasks, a batch of tasks at a time."""
-    for start in range(0, protocol.tasks, BATCH):
-        chosen = range(start, min(start + BATCH, protocol.tasks))
-        episodes = tree.to(checked(tasks, protocol.split, 0, chosen), objective.place())
-        yield isolated(method, objective, state, episodes)
+    for _, episodes in _drawn(tasks, protocol):
+        yield isolated(method, objective, state, tree.to(episodes, objective.place()))
+
+
+def _drawn(
+    tasks: TaskSource, protocol: Protocol, hashed: Hashed | None = None
+) -> Iterator[tuple[range, Episode]]:
+    """Yield the episodes of a protocol's tasks a batch at a time, and hash them on the way."""
+    stream, size = replace(tasks, seed=protocol.seed), max(1, BATCH // protocol.permutations)
+    for start in range(0, protocol.tasks, size):
+        chosen = range(start, min(start + size, protocol.tasks))
+        episodes = checked(stream, protocol.split, 0, chosen)
+        if hashed is not None:
+            hashed.add(chosen, episodes)
+        yield chosen, episodes
 
 
 def _second_branch(objective: Objective, state: MetaState) -> tuple[Objective, Params]:
@@ -129,50 +149,3 @@ def _points(
     stack, more = tree.expand(state.params, count), tree.expand(second, count)
     before = [met(method, stack, run, step) for step in at[:-1]]
     return [{**point, **more} for point in (*before, run.solution)]
-
-
-def _measure(
-    objective: Objective,
-    run: Adaptation,
-    points: list[Stacked],
-    statistics: Statistics,
-    classifies: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return query losses and accuracies ``[T, points]`` of one batch of tasks."""
-
-    def one(params: Params, support: Batch, query: Batch) -> tuple[Tensor, Tensor]:
-        outputs = cut(predict(objective, statistics, params, support, query.inputs), query.ways)
-        loss = objective.criterion(outputs, query.targets)
-        right = (outputs.argmax(-1) == query.targets).float().mean() if classifies else loss
-        return loss, right
-
-    found = []
-    with torch.no_grad():
-        for params in points:
-            over = objective.over_tasks(one)
-            found.append(over(params, run.episodes.support, run.episodes.query))
-    losses, right = zip(*found, strict=True)
-    return torch.stack(losses, 1), torch.stack(right, 1)
-
-
-def predict(
-    objective: Objective, statistics: Statistics, params: Params, support: Batch, inputs: Any
-) -> Any:
-    """Return one task's outputs for some inputs under a protocol.
-
-    Args:
-        objective: The model.
-        statistics: What batch normalisation sees.
-        params: Adapted parameters of the task.
-        support: Its support set ``[n, ...]``.
-        inputs: Tree of ``[m, ...]``.
-    """
-    if statistics == "transductive" or not objective.batch_dependent():
-        return objective.predict(params, inputs)
-    if statistics == "frozen":
-        return objective.predict_frozen(params, support.inputs, inputs)
-    outputs = []
-    for single in tree.split(inputs, 1):
-        both = tree.join([support.inputs, single], torch.cat)
-        outputs.append(tree.mapped(lambda leaf: leaf[-1:], objective.predict(params, both)))
-    return tree.join(outputs, torch.cat)

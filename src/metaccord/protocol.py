@@ -1,17 +1,15 @@
-"""How a number is measured, and the numbers with it."""
+"""How a number is measured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
-
-from torch import Tensor
+from typing import Literal, get_args
 
 from metaccord.errors import UsageError, unknown
-from metaccord.statistics import Interval, over_tasks
 
 SPLITS = ("train", "validation", "test")
 _MANY = 2**31
+MOST_ORDERS = 10_000
 Statistics = Literal["transductive", "inductive", "frozen"]
 
 
@@ -29,6 +27,8 @@ class Protocol:
         seed: Of the stream of tasks; equal seeds give equal episodes to every method.
         branch: Who answers: the ``"model"``, or the ``"colearner"`` on the features of the
             adapted model, itself not adapted (CML-dagger).
+        permutations: Orders of the labels under which each task is learnt; the probabilities of
+            each class are averaged. 1: as drawn. Each order costs one more adaptation.
 
     Raises:
         UsageError: for unknown words or numbers out of range.
@@ -40,6 +40,7 @@ class Protocol:
     split: str = "test"
     seed: int = 0
     branch: Literal["model", "colearner"] = "model"
+    permutations: int = 1
 
     def __post_init__(self) -> None:
         if self.branch not in (choices := ("model", "colearner")):
@@ -54,6 +55,10 @@ class Protocol:
             )
         if self.steps is not None and not 0 <= self.steps < _MANY:
             raise UsageError(f"protocol.steps is {self.steps}: it must be in 0 .. {_MANY - 1}")
+        if not 1 <= self.permutations <= MOST_ORDERS:
+            raise UsageError(
+                f"protocol.permutations is {self.permutations}: it must be in 1 .. {MOST_ORDERS}"
+            )
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"protocol.seed is {self.seed}: it must be between 0 and 2**63 - 1")
 
@@ -61,53 +66,5 @@ class Protocol:
         steps = "trained" if self.steps is None else self.steps
         shown = f"{self.statistics}, {self.tasks} {self.split} tasks, {steps} steps"
         branch = ", answers of the co-learner" if self.branch == "colearner" else ""
-        return f"{shown}, seed {self.seed}{branch}"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Per-task results after several numbers of inner steps.
-
-    Attributes:
-        protocol: How they were measured, with the number of steps filled in.
-        at: Numbers of inner steps, ascending; the last is the result.
-        losses: Query loss ``[tasks, len(at)]``.
-        accuracies: Query accuracy in [0, 1], the same shape; None for regression.
-    """
-
-    protocol: Protocol
-    at: tuple[int, ...]
-    losses: Tensor
-    accuracies: Tensor | None
-
-    @property
-    def loss(self) -> Interval:
-        """Mean query loss after the last step, over tasks."""
-        return over_tasks(self.losses[:, -1].tolist())
-
-    @property
-    def accuracy(self) -> Interval | None:
-        """Mean accuracy after the last step, over tasks."""
-        return None if self.accuracies is None else over_tasks(self.accuracies[:, -1].tolist())
-
-    def __str__(self) -> str:
-        shown = f"loss {self.loss}"
-        if self.accuracy is not None:
-            mean, half = (100 * x for x in self.accuracy)
-            shown = f"accuracy {mean:.2f} ± {half:.2f} %, {shown}"
-        return f"{shown} ({self.protocol})"
-
-    def json(self) -> dict[str, Any]:
-        """Return protocol and intervals as one JSON object, and the curve over inner steps."""
-        found: dict[str, Any] = {
-            "protocol": vars(self.protocol),
-            "loss": self.loss._asdict(),
-            "at": list(self.at),
-            "losses": self.losses.mean(0).tolist(),
-        }
-        if self.accuracies is not None and self.accuracy is not None:
-            found |= {
-                "accuracy": self.accuracy._asdict(),
-                "accuracies": self.accuracies.mean(0).tolist(),
-            }
-        return found
+        orders = f", mean over {self.permutations} label orders" if self.permutations > 1 else ""
+        return f"{shown}, seed {self.seed}{branch}{orders}"

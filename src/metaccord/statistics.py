@@ -40,7 +40,7 @@ class Interval(NamedTuple):
 def over_tasks(values: Sequence[float]) -> Interval:
     """Return mean and 1.96 standard errors over many independent tasks."""
     x = np.asarray(values, dtype=float)
-    return Interval(float(x.mean()), 1.96 * float(x.std(ddof=1)) / math.sqrt(len(x)))
+    return _interval(x, 1.96)
 
 
 def over_seeds(values: Sequence[float]) -> Interval:
@@ -54,9 +54,12 @@ def over_seeds(values: Sequence[float]) -> Interval:
     x = np.asarray(values, dtype=float)
     if len(x) < 2:
         raise UsageError(f"an interval over seeds needs at least 2 seeds, found {len(x)}")
-    return Interval(
-        float(x.mean()), t_quantile(len(x) - 1) * float(x.std(ddof=1)) / math.sqrt(len(x))
-    )
+    return _interval(x, t_quantile(len(x) - 1))
+
+
+def _interval(x: np.ndarray, factor: float) -> Interval:
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite stays so
+        return Interval(float(x.mean()), factor * float(x.std(ddof=1)) / math.sqrt(len(x)))
 
 
 def t_quantile(degrees: int) -> float:

@@ -22,9 +22,10 @@ from metaccord.cli.progress import shown
 from metaccord.defaults import default
 from metaccord.errors import UsageError
 from metaccord.experiment import Experiment
-from metaccord.protocol import Protocol, Scores
+from metaccord.protocol import Protocol
 from metaccord.rundir import RunDirectory
 from metaccord.runs import run
+from metaccord.scores import Scores
 from metaccord.statistics import Interval, over_seeds, over_tasks
 from metaccord.stored import done, refuse_other_tasks, stored
 

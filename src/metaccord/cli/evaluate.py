@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json as jsonlib
+import math
 from pathlib import Path
+from typing import Any
 
-from metaccord import fs
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
 from metaccord.cli.options import Number, Run, Switch
 from metaccord.evaluate import evaluate as measure
 from metaccord.method import caution
-from metaccord.protocol import Protocol, Scores
+from metaccord.protocol import Protocol
+from metaccord.scores import Scores
 from metaccord.stored import load_state
 
 
@@ -21,6 +27,7 @@ def evaluate(
     steps: Number = None,
     split: str = "test",
     branch: str = "model",
+    permutations: int = 1,
     json: Switch = False,
 ) -> int:
     """Measure a run on isolated, unseen tasks.
@@ -32,6 +39,8 @@ def evaluate(
         steps: Inner steps (default: as trained).
         split: test or validation.
         branch: model, or colearner: the answers of the co-learner of CML (CML-dagger).
+        permutations: Orders of the labels over which a classifier's answers are averaged; each
+            costs one more adaptation of every task.
         json: Print one JSON object.
     """
     how = Protocol(
@@ -40,9 +49,17 @@ def evaluate(
         steps=steps,
         split=split,
         branch=branch,  # type: ignore[arg-type]
+        permutations=permutations,
     )
     scores, at = scored(run, how)
-    print(jsonlib.dumps(scores.json()) if json else f"{run} at step {at}: {scores}")
+    if json:
+        print(jsonlib.dumps(finite(scores.json())))
+        return 0
+    print(f"{run} at step {at}: {scores}")
+    print("after each inner step, 95 % intervals over tasks:")
+    Console().print(by_step(scores))
+    for line in remarks(scores):
+        print(line)
     return 0
 
 
@@ -60,9 +77,52 @@ def scored(run: Path, protocol: Protocol) -> tuple[Scores, int]:
     scores = measure(
         experiment.method, experiment.objective(), state, experiment.tasks, protocol, at=at
     )
-    name = f"{protocol.split}-{protocol.statistics}-{every}-steps-{protocol.tasks}-tasks"
-    name += ".json" if protocol.branch == "model" else f"-{protocol.branch}.json"
-    fs.make(run / "scores")
-    found = {"step": state.step, **scores.json()}
-    fs.write_atomic(run / "scores" / name, jsonlib.dumps(found, indent=1).encode())
+    scores.write(run / "scores" / file_name(scores.protocol), step=state.step)
     return scores, state.step
+
+
+def file_name(protocol: Protocol) -> str:
+    """Return the name of the file that keeps the scores of a protocol, its steps filled in."""
+    name = f"{protocol.split}-{protocol.statistics}-{protocol.steps}-steps-{protocol.tasks}-tasks"
+    name += f"-seed-{protocol.seed}" if protocol.seed else ""
+    name += f"-{protocol.branch}" if protocol.branch != "model" else ""
+    orders = f"-{protocol.permutations}-permutations" if protocol.permutations > 1 else ""
+    return f"{name}{orders}.json"
+
+
+def by_step(scores: Scores) -> Table:
+    """Return the numbers after each inner step as a table."""
+    table = Table(box=SIMPLE)
+    for head in ("inner steps", "accuracy, %", "loss", "ECE, %"):
+        if (head[0] != "a" or scores.accuracies is not None) and (
+            head[0] != "E" or scores.calibrations
+        ):
+            table.add_column(head, justify="right")
+    for row in scores.rows:
+        cells = [str(row.steps)]
+        if row.accuracy is not None:
+            cells.append(f"{100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.half:.2f}")
+        cells.append(str(row.loss))
+        if row.ece is not None:
+            cells.append(f"{100 * row.ece:.2f}")
+        table.add_row(*cells)
+    return table
+
+
+def remarks(scores: Scores) -> list[str]:
+    """Return what else was measured after the last step, in lines."""
+    if scores.calibration is not None:
+        return [f"calibration: {scores.calibration}"]
+    if not scores.regression:
+        return []
+    shown = ", ".join(f"{name.upper()} {one}" for name, one in scores.regression.items())
+    return [f"errors in the units of the targets: {shown}"]
+
+
+def finite(tree: Any) -> Any:
+    """Return a tree with null in place of numbers that JSON does not have."""
+    if isinstance(tree, dict):
+        return {key: finite(value) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

@@ -13,12 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from metaccord.cli.compare import Results, over, paired, show, trained
+from metaccord.cli.evaluate import finite
 from metaccord.defaults import default
 from metaccord.errors import UsageError, unknown
 from metaccord.factorial import Cell, Design, Effect, effects, percent
 from metaccord.method import initialise
 from metaccord.methods import WRAPPERS
-from metaccord.protocol import Protocol, Scores
+from metaccord.protocol import Protocol
+from metaccord.scores import Scores
 
 
 def designed(
@@ -100,7 +102,7 @@ def crossed(
     picture, _ = save(factorial(design, found, losses=losses, note=note), folder / "effects")
     if json:
         whole = {"tasks": family, "seeds": seeds, "settings": settings, "picture": str(picture)}
-        print(jsonlib.dumps(_finite(whole | report(design, results, found))))
+        print(jsonlib.dumps(finite(whole | report(design, results, found))))
         return 0
     show(results, str(protocol), bare_of(design))
     _show_effects(design, found, losses)
@@ -219,12 +221,3 @@ def _show_effects(design: Design, found: dict[str, Effect], losses: bool) -> Non
         lines.append("half a grid: effects of many interactions together are taken to be absent")
     for line in lines:
         console.print(line, highlight=False)
-
-
-def _finite(tree: Any) -> Any:
-    """Return a tree with null in place of numbers that JSON does not have."""
-    if isinstance(tree, dict):
-        return {key: _finite(value) for key, value in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_finite(value) for value in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

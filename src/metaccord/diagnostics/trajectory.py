@@ -123,6 +123,8 @@ def measure(
         protocol, steps=method.rule.steps if protocol.steps is None else protocol.steps
     )
     method = method.with_steps(protocol.steps)
+    if protocol.permutations > 1:
+        raise UsageError("protocol.permutations: there is one path per task, leave it at 1")
     curved = protocol.tasks if curvature_tasks is None else curvature_tasks
     if curved == 1 or not 0 <= curved <= protocol.tasks:
         raise UsageError(

@@ -14,7 +14,7 @@ from metaccord.errors import UsageError
 from metaccord.plots import style
 from metaccord.plots.bands import Band, band, running_mean
 from metaccord.plots.lines import draw, scale
-from metaccord.protocol import Scores
+from metaccord.scores import Scores
 
 Run = Sequence[Mapping[str, Any]]
 Check = Mapping[str, float | None]

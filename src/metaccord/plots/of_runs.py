@@ -12,9 +12,10 @@ from metaccord import plots, tree
 from metaccord.evaluate import evaluate, isolated
 from metaccord.learner import Learner
 from metaccord.method import initialise
-from metaccord.protocol import Protocol, Scores
+from metaccord.protocol import Protocol
 from metaccord.rundir import RunDirectory
 from metaccord.saved import load
+from metaccord.scores import Scores
 from metaccord.stored import load_state
 from metaccord.tasks import Omniglot, Sinusoid
 from metaccord.tuning import settled

@@ -7,6 +7,7 @@ neighbour would be several times larger, and the degree of a hub would be everyb
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -178,6 +179,17 @@ def _scaled(rows: Floats, known: Known) -> Floats:
 def loaded(name: str, place: str | None) -> Graph:
     """Return a graph, read and verified once per process."""
     return graphs.load(name, place)
+
+
+@lru_cache(maxsize=4)
+def digest(name: str, place: str | None) -> bytes:
+    """Return the SHA-256 of a graph: edges, features, labels and names of classes."""
+    graph = loaded(name, place)
+    found = hashlib.sha256(repr((graph.class_names, graph.feature_count)).encode())
+    arrays = (graph.indptr, graph.indices, *graph.features[:3], graph.labels)
+    for array in arrays:
+        found.update(np.ascontiguousarray(array).data)
+    return found.digest()
 
 
 @lru_cache(maxsize=8)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metaccord.data.graphs import Integers
 from metaccord.errors import UsageError, unknown
-from metaccord.tasks.neighbourhoods import Known, arranged, loaded
+from metaccord.tasks.neighbourhoods import Known, arranged, digest, loaded
 from metaccord.tasks.source import SPLITS, TaskSource
 from metaccord.tasks.stream import permutation, words
 from metaccord.types import Batch, Episode
@@ -188,6 +188,19 @@ class Nodes(TaskSource):
         query = self._batch(split, drawn[..., shots:])
         extra = {**self.keys(raw), "classes": torch.from_numpy(classes)}
         return Episode(support, query, extra)
+
+    def content(self, episodes: Episode) -> dict[str, Batch | dict[str, Tensor]]:
+        """Return the tasks; for a neighbourhood, whose padding varies, own rows and the graph."""
+        found = super().content(episodes)
+        if self.form == "propagated":
+            return found
+        own = {
+            name: {"own": part.inputs["features"][:, :, 0], "targets": part.targets}
+            for name, part in (("support", episodes.support), ("query", episodes.query))
+        }
+        graph = torch.tensor([*digest(self.graph, self.place)], dtype=torch.uint8)
+        whole = {"graph": graph.expand(len(episodes.query.targets), -1)}
+        return {**found, **own, "whole": whole}
 
     def _words(self, split: str) -> int:
         members = _members(self.graph, self.place)

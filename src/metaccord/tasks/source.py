@@ -13,7 +13,7 @@ from torch import Tensor
 from metaccord.codings.base import Coding
 from metaccord.errors import UsageError, unknown
 from metaccord.tasks.stream import words
-from metaccord.types import Episode
+from metaccord.types import Batch, Episode
 
 SPLITS = ("train", "validation", "test")
 
@@ -126,6 +126,18 @@ class TaskSource(ABC):
         Raises:
             UsageError: for an unknown split.
         """
+
+    def content(self, episodes: Episode) -> dict[str, Batch | dict[str, Tensor]]:
+        """Return what of some episodes makes them these and no others: ``[T, ...]``.
+
+        A row must not depend on the other tasks that were drawn with it, padding beyond
+        ``sizes`` apart. Seeds of mini-batches and dropout are left out.
+
+        Args:
+            episodes: As this source gave them.
+        """
+        extra = {k: v for k, v in episodes.extra.items() if k not in ("order", "dropout")}
+        return {"support": episodes.support, "query": episodes.query, "extra": extra}
 
     def draws(self, split: str, step: int, tasks: range, count: int) -> np.ndarray:
         """Return ``count`` words per task: ``[T, count]``; the first two seed ``keys``."""
