@@ -115,7 +115,7 @@ def fitted(
     words = raw.words() if raw.kind == "text" or categorical else []
     if words:
         seen = {word for word, own in zip(words, training, strict=True) if own}
-        if len(seen - {""}) == len(words) and len(words) >= _IDS and not wanted:
+        if len(set(words)) == len(words) >= _IDS and not wanted:
             return "a different word in each row: an id or a note"
         if len(seen) < 2:
             return f"the same in all training groups: {next(iter(seen), '')!r}"

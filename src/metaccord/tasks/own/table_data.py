@@ -54,7 +54,9 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
         if name in (source.target, source.group):
             continue
         found: Column | str = "as asked for (tasks.leave_out)"
-        if name not in source.leave_out:
+        if name not in (*source.leave_out, *source.features) and _is_alias(table, name, source):
+            found = f"another name of {source.group!r}: new groups have none"
+        elif name not in source.leave_out:
             found = fitted(
                 table.column(name),
                 table,
@@ -99,6 +101,16 @@ def _for_numbers(coding: TableCoding, table: RawTable, training: NDArray[np.bool
             "there is nothing to learn"
         )
     return replace(coding, target_centre=float(values.mean()), target_scale=float(values.std()))
+
+
+def _is_alias(table: RawTable, name: str, source: Table) -> bool:
+    """Say whether a column of words has one word for each group, and each its own."""
+    raw = table.column(name)
+    if raw.kind != "text":
+        return False
+    groups = table.column(source.group).words()
+    pairs = set(zip(groups, raw.words(), strict=True))
+    return len(pairs) == len(set(groups)) == len(set(raw.words()))
 
 
 def _names_classes(raw: RawColumn) -> bool:

@@ -1,0 +1,136 @@
+"""Rows as inputs: statistics of the training, open categories, missing values, one task only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from metaccord.codings import Column, TableCoding
+from metaccord.codings.columns import fitted
+from metaccord.data.tables import read_table
+from metaccord.errors import DataError
+
+CODING = TableCoding(
+    (
+        Column("size", centre=10.0, scale=2.0, indicator=True),
+        Column("site", "category", categories=("", "a", "b")),
+        Column("plain", scale=4.0),
+    ),
+    "sold",
+    "shop",
+    target_centre=100.0,
+    target_scale=50.0,
+)
+FIXED = TableCoding(CODING.columns, "kind", "shop", "classes", ("no", "yes"))
+TABLE = {
+    "plain": [4, 8, None], "site": ["b", None, "c"], "size": [12.0, None, 8.0], "extra": [0, 0, 0],
+    "sold": [150, 100, 50], "kind": ["yes", "no", "no"],
+}  # fmt: skip
+
+
+def test_rows_become_inputs_and_targets_come_back(caplog: pytest.LogCaptureFixture) -> None:
+    found = CODING.support(TABLE)
+    assert found.batch.inputs.tolist() == [
+        [1, 0, 0, 0, 1, 0, 1],
+        [0, 1, 1, 0, 0, 0, 2],
+        [-1, 0, 0, 0, 0, 1, 0],
+    ]
+    assert CODING.features == 7
+    assert found.batch.targets.tolist() == [[1.0], [0.0], [-1.0]]
+    assert CODING.values(found.batch.targets)[:, 0].tolist() == [150.0, 100.0, 50.0]
+    assert found.names == ("row 0", "row 1", "row 2")
+    messages = [record.message for record in caplog.records]
+    assert any("'site': 1 values that training has not seen ('c') become 'other'" in m
+               for m in messages)  # fmt: skip
+    assert any("'plain': 1 missing values, of which there were none" in m for m in messages)
+
+
+def test_classes_are_those_of_the_training() -> None:
+    found = FIXED.support({**TABLE, "plain": [1, 2, 3]})
+    assert (found.batch.targets.tolist(), found.classes) == ([1, 0, 0], ("no", "yes"))
+    outputs = torch.randn(2, 2)
+    assert FIXED.values(outputs) is outputs
+
+
+def test_inputs_need_no_target(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("site,size,plain\na,10,4\nb,,0\n")
+    found = CODING.inputs(path)
+    assert found.inputs.tolist() == [[0, 0, 0, 1, 0, 0, 1], [0, 1, 0, 0, 1, 0, 0]]
+    assert found.names == ("line 2", "line 3")
+
+
+BAD = {
+    "another table": ({"x": [1], "sold": [1]}, r"'size' is missing \(3 in all\)"),
+    "nearly": ({**TABLE, "sizes": TABLE["size"], "size": None}, r"did you mean 'sizes'"),
+    "no target": ({k: v for k, v in TABLE.items() if k != "sold"}, r"no column 'sold'"),
+    "missing target": ({**TABLE, "sold": [1, None, None]}, r"row 1: the target 'sold' is missing"),
+    "infinite": ({**TABLE, "sold": [1, np.inf, 2]}, r"row 1: the target 'sold' is not finite"),
+    "words": ({**TABLE, "sold": ["a", "b", "c"]}, r"'sold' holds 'a': numbers are to be"),
+    "words in numbers": ({**TABLE, "size": ["a", "b", "c"]}, r"'size' is 'a': it held numbers"),
+    "infinite input": ({**TABLE, "plain": [np.inf, 1, 2]}, r"row 0, column 'plain' is inf"),
+    "two groups": ({**TABLE, "shop": ["A", "B", "A"]}, r"2 groups in 'shop', 'A' and 'B'"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_what_is_no_support_set_is_refused(fault: str) -> None:
+    table, message = BAD[fault]
+    with pytest.raises(DataError, match=message):
+        CODING.support({k: v for k, v in table.items() if v is not None})
+
+
+def test_an_unknown_class_is_refused() -> None:
+    with pytest.raises(DataError, match=r"row 2: the class 'yess' of 'kind' .* mean 'yes'"):
+        FIXED.support({**TABLE, "plain": [1, 2, 3], "kind": ["yes", "no", "yess"]})
+
+
+ROWS = 30
+LEFT = {
+    "a date": (["2026-01-01"] * ROWS, r"a date"),
+    "an index": (range(5, 5 + ROWS), r"without gaps: an id"),
+    "names": ([f"n{i}" for i in range(ROWS)], r"a different word in each row"),
+    "the same": ([7.0] * ROWS, r"the same in all training groups: 7"),
+    "one word": (["x"] * ROWS, r"the same in all training groups: 'x'"),
+    "nothing": ([None] * ROWS, r"the same|missing in all training groups"),
+    "only in test": ([1.0] * (ROWS - 1) + [2.0], r"the same in all training groups"),
+    "notes": ([f"n{i % 60}" for i in range(120)], r"60 different words"),
+}
+
+
+@pytest.mark.parametrize("what", LEFT)
+def test_columns_that_say_nothing_are_left_out(what: str) -> None:
+    values, message = LEFT[what]
+    values = list(values)
+    if what == "a date":
+        values = np.array(values, "datetime64[D]")
+    table = read_table({"x": values})
+    training = np.arange(len(values)) < len(values) - 1
+    found = fitted(table.column("x"), table, training, categorical=False, wanted=False)
+    assert isinstance(found, str)
+    assert re.search(message, found)
+
+
+def test_columns_follow_the_training_rows() -> None:
+    table = read_table({"x": [1.0, 3.0, None, 500.0], "k": [7, 7, 9, 8]})
+    training = np.array([True, True, True, False])
+
+    def fit(name: str, **options: bool) -> Column:
+        found = fitted(
+            table.column(name),
+            table,
+            training,
+            **{"categorical": False, "wanted": False, **options},
+        )
+        assert isinstance(found, Column)
+        return found
+
+    assert fit("x") == Column("x", centre=2.0, scale=1.0, indicator=True)
+    assert fit("k", categorical=True) == Column("k", "category", categories=("7", "9"))
+    assert fit("k").width == 1
+    assert "and a mark where it is missing" in fit("x").describe()
+    assert "one for any other" in fit("k", categorical=True).describe()
