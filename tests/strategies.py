@@ -151,7 +151,7 @@ _OTHERS: dict[type, Fields] = {
         "statistics": st.sampled_from(["transductive", "inductive", "frozen"]),
         "tasks": st.integers(2, 10**6), "steps": st.none() | COUNTS,
         "split": st.sampled_from(["validation", "test"]), "seed": SEEDS,
-        "branch": st.sampled_from(["model", "colearner"]),
+        "branch": st.sampled_from(["model", "colearner"]), "permutations": st.integers(1, 9),
     },
 }  # fmt: skip
 
