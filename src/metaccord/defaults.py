@@ -13,7 +13,12 @@ from metaccord.methods import AGGREGATORS, BASES, WRAPPERS
 from metaccord.outer import Outer
 from metaccord.serial import from_tree, parse_setting
 from metaccord.tasks import (
+    CIFARFS,
+    CUB,
+    FC100,
     Arrays,
+    Folders,
+    MiniImageNet,
     Nodes,
     Omniglot,
     Quadratics,
@@ -21,13 +26,22 @@ from metaccord.tasks import (
     Sinusoid,
     Table,
     TaskSource,
+    TieredImageNet,
 )
 
-OWN: dict[str, type[TaskSource]] = {"arrays": Arrays, "table": Table}
+OWN: dict[str, type[TaskSource]] = {"arrays": Arrays, "folders": Folders, "table": Table}
 """Families over a user's own data, ``NAME:PATH``: storable sources with a field ``path``."""
-_PATHS = {"arrays": "FILE", "table": "FILE"}
+_PATHS = {"arrays": "FILE", "folders": "PATH", "table": "FILE"}
+PUBLISHED: dict[str, type[TaskSource]] = {
+    "cifar_fs": CIFARFS,
+    "fc100": FC100,
+    "mini_imagenet": MiniImageNet,
+    "tiered_imagenet": TieredImageNet,
+    "cub": CUB,
+}
+"""Picture sets with published splits."""
 FAMILIES = (
-    *("sinusoid", "quadratics", "omniglot", "sign_digits", "graph:NAME"),
+    *("sinusoid", "quadratics", "omniglot", "sign_digits", "graph:NAME", *PUBLISHED),
     *(f"{name}:{_PATHS[name]}" for name in OWN),
 )
 GRAPH_MODELS = {
@@ -128,6 +142,8 @@ def default(
     family, _, which = family.partition(":")
     if family in OWN:
         return _advised(_own(family, which, settings), base, interactions or [])
+    if family in PUBLISHED and not which:
+        return _advised(_built(PUBLISHED[family], {}, settings), base, interactions or [])
     if family not in _STEPS or (which and family != "graph"):
         raise unknown("tasks", ":".join([family, which] if which else [family]), FAMILIES)
     reptile = base == "reptile"
@@ -170,7 +186,12 @@ def _own(family: str, path: str, settings: Sequence[str]) -> TaskSource:
     """Return the tasks of ``NAME:PATH`` with their settings."""
     if not path:
         raise UsageError(f"{family}: needs a path, such as {family}:{_PATHS[family]}")
-    tree: dict[str, Any] = {"class": OWN[family].__name__, "path": path}
+    return _built(OWN[family], {"path": path}, settings)
+
+
+def _built(cls: type[TaskSource], given: dict[str, Any], settings: Sequence[str]) -> TaskSource:
+    """Return tasks of a class with those settings that are theirs."""
+    tree: dict[str, Any] = {"class": cls.__name__, **given}
     for name, value in map(parse_setting, settings):
         if name[0] == "tasks" and len(name) == 2:
             tree[name[1]] = value

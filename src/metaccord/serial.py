@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from metaccord.codings import ArrayCoding, Column, TableCoding
+from metaccord.codings import ArrayCoding, Column, PictureCoding, TableCoding
 from metaccord.engine import Plan
 from metaccord.errors import UsageError, nearest, unknown
 from metaccord.estimators import MAML, Implicit, MGAug, MultiStep, Pretrain, Reptile, Warp
@@ -32,7 +32,12 @@ from metaccord.outer import Outer
 from metaccord.protocol import Protocol
 from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
 from metaccord.tasks import (
+    CIFARFS,
+    CUB,
+    FC100,
     Arrays,
+    Folders,
+    MiniImageNet,
     Nodes,
     Omniglot,
     Point,
@@ -40,14 +45,29 @@ from metaccord.tasks import (
     SignDigits,
     Sinusoid,
     Table,
+    TieredImageNet,
 )
 
 _RULES = (SGD, Momentum, Adam, MetaSGD, PerStep, Proximal)
 _ESTIMATORS = (MAML, MultiStep, Implicit, Pretrain, Reptile, Warp, MGAug)
 _INTERACTIONS = (GradientAgreement, GradientSharing, CoLearner, Coherence, PCGrad, Aggregate)
-_TASKS = (Sinusoid, Quadratics, Omniglot, SignDigits, Nodes, Arrays, Table)
+_TASKS = (
+    Sinusoid,
+    Quadratics,
+    Omniglot,
+    SignDigits,
+    Nodes,
+    Arrays,
+    Table,
+    Folders,
+    CIFARFS,
+    FC100,
+    MiniImageNet,
+    TieredImageNet,
+    CUB,
+)
 _MODULES = (MLP, Conv4, Point, SGC, GCN, GraphSAGE, Geometric)
-_CODINGS = (ArrayCoding, Column, TableCoding)
+_CODINGS = (ArrayCoding, Column, PictureCoding, TableCoding)
 _VALUES = (
     Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, *_CODINGS, Outer, Plan, Protocol,
 )  # fmt: skip

@@ -3,6 +3,15 @@
 from metaccord.codings.arrays import ArrayCoding
 from metaccord.codings.base import Coding, Labelled, Unlabelled
 from metaccord.codings.columns import Column
+from metaccord.codings.pictures import PictureCoding
 from metaccord.codings.tables import TableCoding
 
-__all__ = ["ArrayCoding", "Coding", "Column", "Labelled", "TableCoding", "Unlabelled"]
+__all__ = [
+    "ArrayCoding",
+    "Coding",
+    "Column",
+    "Labelled",
+    "PictureCoding",
+    "TableCoding",
+    "Unlabelled",
+]

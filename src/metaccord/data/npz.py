@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
+import os
 import tokenize
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -98,9 +100,37 @@ def unpack_npz(
     return arrays
 
 
+def map_npy(path: Path, spec: ArraySpec) -> np.ndarray[Any, Any]:
+    """Return the array of an npy file, memory-mapped and read-only.
+
+    Args:
+        path: The file.
+        spec: Shape and type it must have.
+
+    Raises:
+        DataError: if it is missing, cut, or its header is not as expected.
+    """
+    try:
+        with path.open("rb") as handle:
+            shape, dtype = _header(handle, spec)
+            start, length = handle.tell(), os.fstat(handle.fileno()).st_size
+            expected = start + math.prod(shape) * dtype.itemsize
+            if length != expected:
+                raise ValueError(f"found {length} bytes, expected {expected}")
+        return np.memmap(path, dtype=dtype, mode="r", offset=start, shape=shape)
+    except (OSError, *BAD_HEADER) as error:
+        raise DataError(f"file {path} is not as expected ({error}): remove it") from error
+
+
 def _array(packed: bytes, spec: ArraySpec) -> np.ndarray[Any, Any]:
     """Return the array in ``packed`` once its header says exactly what ``spec`` says."""
     stream = io.BytesIO(packed)
+    shape, dtype = _header(stream, spec)
+    return np.frombuffer(packed[stream.tell() :], dtype=dtype).reshape(shape)
+
+
+def _header(stream: BinaryIO, spec: ArraySpec) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type once the header says exactly what ``spec`` says."""
     version = npy.read_magic(stream)
     if version != (1, 0):
         raise ValueError(f"found npy version {version}, expected (1, 0)")
@@ -115,7 +145,7 @@ def _array(packed: bytes, spec: ArraySpec) -> np.ndarray[Any, Any]:
         order = " in Fortran order" if fortran else ""
         lengths = tuple("any" if length is None else length for length in spec.shape)
         raise ValueError(f"found {dtype} {shape}{order}, expected {spec.dtype} {lengths}")
-    return np.frombuffer(packed[stream.tell() :], dtype=dtype).reshape(shape)
+    return shape, dtype
 
 
 def _is_kind(dtype: np.dtype[Any], names: str) -> bool:

@@ -1,9 +1,11 @@
 """Families of tasks."""
 
+from metaccord.tasks.folders import Folders, from_folders
 from metaccord.tasks.nodes import Nodes
 from metaccord.tasks.omniglot import Omniglot, OneShotRuns
 from metaccord.tasks.own.arrays import Arrays, from_arrays
 from metaccord.tasks.own.table import Table, from_table
+from metaccord.tasks.published import CIFARFS, CUB, FC100, MiniImageNet, TieredImageNet
 from metaccord.tasks.quadratics import Point, Quadratics, mean_height
 from metaccord.tasks.sign_digits import SignDigits
 from metaccord.tasks.sinusoid import Sinusoid
@@ -11,8 +13,13 @@ from metaccord.tasks.source import Advice, TaskSource
 from metaccord.tasks.stacking import stacked
 
 __all__ = [
+    "CIFARFS",
+    "CUB",
+    "FC100",
     "Advice",
     "Arrays",
+    "Folders",
+    "MiniImageNet",
     "Nodes",
     "Omniglot",
     "OneShotRuns",
@@ -22,7 +29,9 @@ __all__ = [
     "Sinusoid",
     "Table",
     "TaskSource",
+    "TieredImageNet",
     "from_arrays",
+    "from_folders",
     "from_table",
     "mean_height",
     "stacked",

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 
+from metaccord.codings import PictureCoding
 from metaccord.data import omniglot, one_shot_runs
 from metaccord.errors import UsageError, unknown
 from metaccord.tasks.source import SPLITS, TaskSource
@@ -85,6 +86,11 @@ class Omniglot(TaskSource):
                 raise UsageError(
                     f"tasks.ways is {self.ways}, but the {split} split has {count} classes"
                 )
+
+    @property
+    def coding(self) -> PictureCoding:
+        """Dark ink on light paper, as in the original files; see the base class."""
+        return PictureCoding(28, "ink", "stretch", (0.0,), (1.0,))
 
     def classes(self, split: str) -> np.ndarray:
         """Return the classes of a split: rows of (character, quarter turns), ``[C, 2]``."""

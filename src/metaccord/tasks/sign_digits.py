@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaccord.codings import PictureCoding
 from metaccord.data import sign_digits
 from metaccord.data.sign_digits import COUNTS, SIDE
 from metaccord.errors import UsageError, unknown
@@ -109,6 +110,11 @@ class SignDigits(TaskSource):
         raw = words(self.split_seed, "sign_digits/pictures", 0, digit, count)
         held, kept = np.split(first + permutation(raw), [count // HELD])
         return np.sort(held if split == "validation" else kept)
+
+    @property
+    def coding(self) -> PictureCoding:
+        """Colour photographs; see the base class."""
+        return PictureCoding(SIDE, "colour", "stretch", MEAN, DEVIATION)
 
     @property
     def labels(self) -> int:

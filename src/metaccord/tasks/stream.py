@@ -48,3 +48,22 @@ def subset(raw: NDArray[np.uint64], size: int) -> NDArray[np.int64]:
         drawn = min(int(unit * (top + 1)), top)
         found[top if drawn in found else drawn] = None
     return np.fromiter(found, np.int64, count)[permutation(raw[count:])]
+
+
+def distinct(raw: NDArray[np.uint64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return n different integers in [0, size), in random order, from n words each.
+
+    The k-th word chooses among the ``size - k`` integers that are left, counted in order.
+
+    Args:
+        raw: Words ``[..., n]``.
+        sizes: At least n, ``[...]``.
+    """
+    found = np.zeros(raw.shape, dtype=np.int64)
+    for k in range(raw.shape[-1]):
+        place = (uniforms(raw[..., k]) * (sizes - k)).astype(np.int64)
+        place = np.minimum(place, sizes - k - 1)
+        for taken in np.moveaxis(np.sort(found[..., :k], axis=-1), -1, 0):
+            place += place >= taken
+        found[..., k] = place
+    return found

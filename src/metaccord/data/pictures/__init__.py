@@ -1,0 +1,1 @@
+"""Pictures in files: what is there, what each holds, and a cache of them decoded."""

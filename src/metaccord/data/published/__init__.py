@@ -1,0 +1,1 @@
+"""Picture sets with published splits, from the files that users really hold."""
