@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 import metaccord as mc
-from metaccord.codings import ArrayCoding, Column, TableCoding
+from metaccord.codings import ArrayCoding, Column, PictureCoding, TableCoding
 from metaccord.engine import Plan
 from metaccord.errors import UsageError
 from metaccord.estimators import MAML, Implicit, MGAug, MultiStep, Pretrain, Reptile, Warp
@@ -20,7 +20,8 @@ from metaccord.interactions import (
 )
 from metaccord.method import Method
 from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
-from metaccord.tasks import Arrays, Quadratics, SignDigits, Sinusoid, Table
+from metaccord.tasks import CUB, Arrays, Folders, Quadratics, SignDigits, Sinusoid, Table
+from metaccord.tasks.published import PUBLISHED
 
 Fields = dict[str, st.SearchStrategy[Any]]
 RATES = st.floats(1e-6, 1e6)
@@ -133,6 +134,31 @@ _SOURCES: dict[type, Fields] = {
         **_OWN, "target": st.text(), "group": st.text(), "features": FEW, "leave_out": FEW,
         "categories": FEW, "separator": st.none() | st.just(";"), "decimal": st.just(","),
         "fitted": st.none() | st.builds(TableCoding, **_CODINGS[TableCoding]),
+    },
+}  # fmt: skip
+_THREE = st.tuples(*[st.floats(1, 255)] * 3)
+_PICTURES: Fields = {
+    "shots": SIZES, "queries": SIZES, "train_shots": MAYBE, "seed": SEEDS,
+    "ways": st.integers(2, 20), "size": st.integers(1, 200),
+    "mean": st.none() | _THREE, "deviation": st.none() | _THREE, "fingerprint": st.text(),
+}  # fmt: skip
+_PUBLISHED: Fields = {**_PICTURES, "root": st.none() | st.text()}
+_SOME = st.lists(st.text(), max_size=3).map(tuple)
+_TASKS |= {
+    Folders: {
+        **_PICTURES, "path": st.text(), "mode": st.just("colour"),
+        "fit": st.sampled_from(["stretch", "crop"]), "split_seed": SEEDS,
+        "split": st.none() | st.tuples(*[st.floats(0, 9)] * 3), "train": _SOME,
+        "validation": _SOME, "test": _SOME, "accept_leaks": st.booleans(),
+        "too_few": st.sampled_from(["refuse", "leave_out"]),
+    },
+    **dict.fromkeys(PUBLISHED.values(), _PUBLISHED),
+    CUB: {**_PUBLISHED, "split": st.sampled_from(["100-50-50", "140-30-30"])},
+}  # fmt: skip
+_CODINGS |= {
+    PictureCoding: {
+        "size": SIZES, "mode": st.just("colour"), "fit": st.sampled_from(["stretch", "crop"]),
+        "mean": _THREE, "deviation": _THREE,
     },
 }  # fmt: skip
 _OTHERS: dict[type, Fields] = {

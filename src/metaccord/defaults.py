@@ -13,12 +13,8 @@ from metaccord.methods import AGGREGATORS, BASES, WRAPPERS
 from metaccord.outer import Outer
 from metaccord.serial import from_tree, parse_setting
 from metaccord.tasks import (
-    CIFARFS,
-    CUB,
-    FC100,
     Arrays,
     Folders,
-    MiniImageNet,
     Nodes,
     Omniglot,
     Quadratics,
@@ -26,20 +22,12 @@ from metaccord.tasks import (
     Sinusoid,
     Table,
     TaskSource,
-    TieredImageNet,
 )
+from metaccord.tasks.published import PUBLISHED
 
 OWN: dict[str, type[TaskSource]] = {"arrays": Arrays, "folders": Folders, "table": Table}
 """Families over a user's own data, ``NAME:PATH``: storable sources with a field ``path``."""
 _PATHS = {"arrays": "FILE", "folders": "PATH", "table": "FILE"}
-PUBLISHED: dict[str, type[TaskSource]] = {
-    "cifar_fs": CIFARFS,
-    "fc100": FC100,
-    "mini_imagenet": MiniImageNet,
-    "tiered_imagenet": TieredImageNet,
-    "cub": CUB,
-}
-"""Picture sets with published splits."""
 FAMILIES = (
     *("sinusoid", "quadratics", "omniglot", "sign_digits", "graph:NAME", *PUBLISHED),
     *(f"{name}:{_PATHS[name]}" for name in OWN),

@@ -31,45 +31,15 @@ from metaccord.models import GCN, MLP, SGC, Conv4, Geometric, GraphSAGE
 from metaccord.outer import Outer
 from metaccord.protocol import Protocol
 from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
-from metaccord.tasks import (
-    CIFARFS,
-    CUB,
-    FC100,
-    Arrays,
-    Folders,
-    MiniImageNet,
-    Nodes,
-    Omniglot,
-    Point,
-    Quadratics,
-    SignDigits,
-    Sinusoid,
-    Table,
-    TieredImageNet,
-)
+from metaccord.tasks import STORED, Point
 
 _RULES = (SGD, Momentum, Adam, MetaSGD, PerStep, Proximal)
 _ESTIMATORS = (MAML, MultiStep, Implicit, Pretrain, Reptile, Warp, MGAug)
 _INTERACTIONS = (GradientAgreement, GradientSharing, CoLearner, Coherence, PCGrad, Aggregate)
-_TASKS = (
-    Sinusoid,
-    Quadratics,
-    Omniglot,
-    SignDigits,
-    Nodes,
-    Arrays,
-    Table,
-    Folders,
-    CIFARFS,
-    FC100,
-    MiniImageNet,
-    TieredImageNet,
-    CUB,
-)
 _MODULES = (MLP, Conv4, Point, SGC, GCN, GraphSAGE, Geometric)
 _CODINGS = (ArrayCoding, Column, PictureCoding, TableCoding)
-_VALUES = (
-    Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *_TASKS, *_CODINGS, Outer, Plan, Protocol,
+_VALUES: tuple[type, ...] = (
+    Method, *_RULES, *_ESTIMATORS, *_INTERACTIONS, *STORED, *_CODINGS, Outer, Plan, Protocol,
 )  # fmt: skip
 VALUES: dict[str, type] = {cls.__name__: cls for cls in _VALUES}
 MODELS: dict[str, type] = {cls.__name__: cls for cls in _MODULES}

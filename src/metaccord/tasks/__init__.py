@@ -5,17 +5,24 @@ from metaccord.tasks.nodes import Nodes
 from metaccord.tasks.omniglot import Omniglot, OneShotRuns
 from metaccord.tasks.own.arrays import Arrays, from_arrays
 from metaccord.tasks.own.table import Table, from_table
-from metaccord.tasks.published import CIFARFS, CUB, FC100, MiniImageNet, TieredImageNet
+from metaccord.tasks.published import CIFARFS, CUB, FC100, PUBLISHED, MiniImageNet, TieredImageNet
 from metaccord.tasks.quadratics import Point, Quadratics, mean_height
 from metaccord.tasks.sign_digits import SignDigits
 from metaccord.tasks.sinusoid import Sinusoid
 from metaccord.tasks.source import Advice, TaskSource
 from metaccord.tasks.stacking import stacked
 
+STORED: tuple[type[TaskSource], ...] = (
+    Sinusoid, Quadratics, Omniglot, SignDigits, Nodes, Arrays, Table, Folders, *PUBLISHED.values(),
+)  # fmt: skip
+"""Families that a run stores by name."""
+
 __all__ = [
     "CIFARFS",
     "CUB",
     "FC100",
+    "PUBLISHED",
+    "STORED",
     "Advice",
     "Arrays",
     "Folders",

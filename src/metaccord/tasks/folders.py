@@ -172,7 +172,7 @@ class Folders(PictureTasks):
             found = {split: np.flatnonzero(named == split) for split in SPLITS}
         else:
             division = Division(self.split, self.split_seed, self.train, self.validation, self.test)
-            found = divide([c.name for c in listing.classes], division, "class", 2)
+            found = _divided(tuple(c.name for c in listing.classes), division)
         for split in ("train", "test"):
             if len(found[split]) < 2:
                 raise DataError(
@@ -198,6 +198,12 @@ def from_folders(path: str | Path, **settings: Any) -> Folders:
         >>> tasks = mc.tasks.from_folders("mushrooms", shots=5)  # doctest: +SKIP
     """
     return Folders(path=str(path), **settings)
+
+
+@lru_cache(maxsize=64)
+def _divided(names: tuple[str, ...], division: Division) -> dict[str, Integers]:
+    """Return the classes of each split; what it warns of is said once."""
+    return divide(names, division, "class", 2)
 
 
 @lru_cache(maxsize=8)

@@ -200,6 +200,16 @@ class CUB(PublishedPictures):
         return _COLUMNS[self.split]
 
 
+PUBLISHED: dict[str, type[PublishedPictures]] = {
+    "cifar_fs": CIFARFS,
+    "fc100": FC100,
+    "mini_imagenet": MiniImageNet,
+    "tiered_imagenet": TieredImageNet,
+    "cub": CUB,
+}
+"""By the name that the command line takes."""
+
+
 @lru_cache(maxsize=4)
 def _opened(name: str, root: str | None, size: int, splits: str) -> tuple[Decoded, str]:
     """Return the pictures of a set, and the hash of data and split."""
