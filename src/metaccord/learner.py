@@ -25,7 +25,7 @@ from metaccord.objective import Objective
 from metaccord.protocol import Statistics
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params
-from metaccord.uneven import alone
+from metaccord.uneven import alone, cut
 
 
 def adapt(method: Method, objective: Objective, state: MetaState, episodes: Episode) -> Adaptation:
@@ -115,6 +115,7 @@ class Learner:
             support: Examples ``[n, ...]``.
             steps: Inner steps; None: as trained.
         """
+        support = alone(support)
         params = self.adapted(support, steps)
         module = copy.deepcopy(self.objective.model)
         with torch.no_grad():
@@ -177,20 +178,22 @@ class Learner:
         """Return outputs for ``inputs`` of a task known by its support set.
 
         Args:
-            support: Examples ``[n, ...]``.
+            support: Examples ``[n, ...]``; its ways, if it says any, cut the outputs.
             inputs: Tree of ``[m, ...]``.
             statistics: What batch normalisation sees; see :class:`metaccord.Protocol`.
         """
+        support = alone(support)
         params = self.adapted(support)
         place = self.objective.place()
         with torch.no_grad():
-            return predict(
+            outputs = predict(
                 settled(self.objective),
                 statistics,
                 params,
                 tree.to(support, place),
                 tree.to(inputs, place),
             )
+        return cut(outputs, support.ways)
 
 
 def _freeze(module: nn.Module, statistics: BatchStatistics) -> None:

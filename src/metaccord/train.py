@@ -13,6 +13,7 @@ from torch import Tensor
 from metaccord import tree
 from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError
+from metaccord.hazards import say
 from metaccord.inspection import inspect
 from metaccord.method import Method, initialise
 from metaccord.objective import Objective
@@ -24,6 +25,7 @@ from metaccord.tasks.checks import checked, drifts
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import fixed, settled, tune
 from metaccord.types import Episode, MetaState, MetaStep, Params
+from metaccord.uneven import is_uneven
 
 log = logging.getLogger("metaccord")
 Compute = Callable[[Params, Params, Episode], MetaStep]
@@ -76,10 +78,10 @@ def train(
         raise UsageError(f"steps={steps} and num_tasks={num_tasks}: both must be at least 1")
     outer = outer or Outer()
     state = initialise(method, objective, seed=seed) if state is None else copied(state)
-    device, axis = objective.place(), TaskAxis(num_tasks, ranks=ranks, exact=exact)
+    axis = TaskAxis(num_tasks, ranks=ranks, exact=exact)
     if state.step < steps:
         _inspected(method, objective, state, tasks, axis)
-    episodes = tree.to(checked(tasks, "train", state.step, axis.tasks), device)
+    episodes = _fetched(tasks, state.step, axis, objective)
     objective = _planned(method, objective, state, episodes, axis)
     compute = _Phases(method, objective, axis)
     optimizer = outer.build(state.params.values())
@@ -89,7 +91,7 @@ def train(
     for step in range(first, steps):
         start = time.perf_counter()
         if step > first:
-            episodes = tree.to(checked(tasks, "train", step, axis.tasks), device)
+            episodes = _fetched(tasks, step, axis, objective)
         found = compute.at(step)(state.params, state.running, method.rule.arranged(episodes))
         norm = global_norm(found.grads)
         held = {**state.params, **moments(optimizer)}
@@ -117,6 +119,17 @@ def _inspected(
             "the same step of these tasks, asked for twice, gives other examples: no training "
             "with them can be repeated; TaskSource.draws gives random words"
         )
+
+
+def _fetched(tasks: TaskSource, step: int, axis: TaskAxis, objective: Objective) -> Episode:
+    """Return the episodes of this process, where the model is."""
+    episodes = checked(tasks, "train", step, axis.tasks)
+    if axis.exact and objective.plan.chunk not in (1, "auto") and is_uneven(episodes):
+        raise UsageError(
+            f"plan.chunk is {objective.plan.chunk!r}, but the tasks are uneven: which of them are "
+            "of one shape depends on the process, so deterministic mode needs chunk=1"
+        )
+    return tree.to(episodes, objective.place())
 
 
 def _planned(
@@ -180,7 +193,9 @@ def _computation(method: Method, objective: Objective, axis: TaskAxis) -> Comput
     plain: list[bool] = []
 
     def fallback(params: Params, running: Params, episodes: Episode) -> MetaStep:
-        if not plain:
+        if is_uneven(episodes):
+            say("uneven tasks are not compiled: each pattern of sizes would be compiled anew")
+        elif not plain:
             try:
                 return compiled(params, running, episodes)
             except uncompilable as error:

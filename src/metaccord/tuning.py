@@ -16,6 +16,7 @@ from metaccord.engine import Plan
 from metaccord.errors import ResourceError, UsageError
 from metaccord.memory import peak_bytes
 from metaccord.types import Episode, MetaState
+from metaccord.uneven import is_uneven
 
 if TYPE_CHECKING:
     from metaccord.method import Method
@@ -115,7 +116,8 @@ def tune(method: Method, objective: Objective, state: MetaState, episodes: Episo
 def probe(objective: Objective, state: MetaState, episodes: Episode) -> None:
     """Try one forward pass of two tasks under ``vmap``, so that the plan knows if it fails."""
     stack = tree.expand(tree.scope(state.params, "model"), 2)
-    support = tree.mapped(lambda leaf: leaf[:2], episodes.support)
+    twice = torch.tensor([0, 0]) if is_uneven(episodes.support) else torch.tensor([0, 1])
+    support = tree.take(episodes.support, twice)  # two tasks of one shape
     with torch.no_grad():
         objective.planned(replace(objective.plan, chunk="all", memory=None)).losses(stack, support)
 

@@ -29,7 +29,7 @@ class Batch(NamedTuple):
         sizes: True numbers of examples ``[T]``, int64, on the CPU; what lies beyond is padding
             and is never looked at. ``()``: every task has n.
         ways: True numbers of classes ``[T]``, int64, on the CPU: the model's outputs are cut to
-            ``[:, :ways]`` before the criterion. ``()``: all outputs are meant. One task's ways
+            ``[..., :ways]`` before the criterion. ``()``: all outputs are meant. One task's ways
             are ``[]``, or an int.
     """
 

@@ -57,7 +57,7 @@ def singles(episodes: Episode) -> list[Episode]:
 
 
 def cut(outputs: Any, ways: Tensor | int | tuple[()]) -> Any:
-    """Return the outputs of one task's own classes: ``[s, classes, ...] -> [s, w, ...]``.
+    """Return the outputs of one task's own classes: ``[s, ..., classes] -> [s, ..., w]``.
 
     Args:
         outputs: Of a model that has as many as the largest task needs.
@@ -71,18 +71,42 @@ def cut(outputs: Any, ways: Tensor | int | tuple[()]) -> Any:
     count = int(ways)
     if not isinstance(outputs, Tensor) or outputs.dim() < 2:
         raise UsageError("a task says how many ways it has, but the outputs are not [n, classes]")
-    if count > outputs.shape[1]:
+    if count > outputs.shape[-1]:
         raise UsageError(
-            f"the model gives {outputs.shape[1]} classes but a task has {count}: set "
+            f"the model gives {outputs.shape[-1]} classes but a task has {count}: set "
             f"model.ways={count}, the largest number of ways"
         )
-    return outputs if count == outputs.shape[1] else outputs[:, :count]
+    return outputs if count == outputs.shape[-1] else outputs[..., :count]
 
 
 def padded(rows: Tensor, count: int | None) -> Tensor:
     """Return ``[s, ...]`` followed by zeros, ``[count, ...]``; None: as it is."""
     missing = 0 if count is None else count - rows.shape[0]
     return F.pad(rows, [0, 0] * (rows.dim() - 1) + [0, missing]) if missing else rows
+
+
+def together(first: Batch, second: Batch) -> Batch:
+    """Return the examples of both batches, task by task: ``[T, n + m, ...]``, padding last."""
+    pairs = [(batch.inputs, batch.targets) for batch in (first, second)]
+    inputs, targets = tree.join(pairs, lambda pair: torch.cat(pair, dim=1))
+    if isinstance(first.sizes, tuple) and isinstance(second.sizes, tuple):
+        return Batch(inputs, targets, ways=first.ways)
+    tasks = tree.tasks_in(targets)
+    own, more = (
+        torch.full((tasks,), width(b)) if isinstance(b.sizes, tuple) else b.sizes
+        for b in (first, second)
+    )
+    sizes = own + more
+    place = torch.arange(int(sizes.max())).expand(tasks, -1)
+    gap = torch.where(place < own[:, None], 0, width(first) - own[:, None])
+    chosen = torch.where(place < sizes[:, None], place + gap, 0)  # padding repeats an example
+
+    def taken(leaf: Tensor) -> Tensor:
+        rows = torch.arange(tasks, device=leaf.device)[:, None]
+        return leaf[rows, chosen.to(leaf.device, non_blocking=True)]
+
+    inputs, targets = tree.mapped(taken, (inputs, targets))
+    return Batch(inputs, targets, sizes, first.ways)
 
 
 def width(batch: Batch) -> int:

@@ -90,7 +90,7 @@ def cooperative_losses(
     features: str,
 ) -> tuple[Tensor, Tensor]:
     """L^m and L^c of the same forward: what submodule ``features`` returned feeds both heads."""
-    inputs, targets = data
+    inputs, targets = data[:2]
     seen: list[Tensor] = []
     handle = model.get_submodule(features).register_forward_hook(
         lambda module, args, output: seen.append(output)

@@ -38,7 +38,7 @@ def always(name: str) -> bool:
 
 def loss_at(model: nn.Module, criterion: Criterion, params: Params, data: Data) -> Tensor:
     """Loss of ``model`` with ``params`` in place of its own tensors."""
-    inputs, targets = data
+    inputs, targets = data[:2]  # the rest of a Batch is for uneven tasks
     if isinstance(inputs, dict):
         return criterion(functional_call(model, params, (), inputs), targets)
     return criterion(functional_call(model, params, inputs), targets)

@@ -21,6 +21,7 @@ from metaccord.protocol import Protocol
 from metaccord.statistics import Interval, over_tasks
 from metaccord.tasks.source import TaskSource
 from metaccord.tuning import settled
+from metaccord.uneven import alone, cut
 
 if TYPE_CHECKING:
     from metaccord.learner import Learner
@@ -126,9 +127,10 @@ def answered(
     for run in adapted_runs(method, objective, learner.state, stream, protocol):
         stacked = (run.solution, run.episodes.support, run.episodes.query)
         for params, support, query in tree.unbind(stacked):
+            support, query = alone(support), alone(query)
             with torch.no_grad():
                 outputs = predict(objective, protocol.statistics, params, support, query.inputs)
-            yield outputs.cpu(), query.targets.cpu()
+            yield cut(outputs, query.ways).cpu(), query.targets.cpu()
 
 
 def fitted(answers: list[tuple[Tensor, Tensor]]) -> float:

@@ -86,8 +86,7 @@ class Hessians:
 
     def only(self, rows: Tensor) -> Hessians:
         """Return the Hessians of some tasks, chosen by index ``[S]``."""
-        chosen = tree.mapped(lambda leaf: leaf[rows], self._parts)
-        return Hessians(self._objective, *chosen)
+        return Hessians(self._objective, *tree.take(self._parts, rows))
 
 
 def _refuse_once_differentiable(grads: Stacked) -> None:

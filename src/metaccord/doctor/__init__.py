@@ -25,6 +25,7 @@ from metaccord.objective import Objective
 from metaccord.tasks import TaskSource
 from metaccord.tuning import probe, settled
 from metaccord.types import Episode, MetaState
+from metaccord.uneven import singles
 
 __all__ = ["KINDS", "Certificate", "Finding", "Kind", "Report", "check"]
 
@@ -79,7 +80,7 @@ def check(
     found += of_episodes(episodes) + of_modules(model, objective)
     state = state or initialise(method, objective)
     params = tree.scope(state.params, "model")
-    single = tree.unbind(episodes)
+    single = singles(episodes)
     try:
         loss, live = forward(objective, params, single[0])
     except UsageError as error:

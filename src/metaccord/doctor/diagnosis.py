@@ -12,6 +12,7 @@ from metaccord.inspection import differentiates_twice
 from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.types import Episode, MetaState, Params
+from metaccord.uneven import singles
 
 TASKS = 3
 
@@ -29,7 +30,7 @@ def certified(
     lost = _not_finite(method, objective, state, few)
     if lost:
         return [Finding("not_finite", f"the meta-gradient of {', '.join(lost[:4])}")], None
-    params, task = tree.scope(state.params, "model"), tree.unbind(few)[0]
+    params, task = tree.scope(state.params, "model"), singles(few)[0]
     key = task.extra.get("dropout") if objective.draws else None
     try:
         found = derivatives(objective, params, task.support, key)

@@ -17,6 +17,7 @@ from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.tuning import settled
 from metaccord.types import Adaptation, Episode, MetaState, Params
+from metaccord.uneven import cut, singles
 from metaccord.unroll import unroll
 
 _SURE = 5.0  # standard errors above chance
@@ -55,19 +56,19 @@ def of_learning(
     found = _descent(method, before, after)
     if any(finding.code == "exploding_step" for finding in found):
         return found
-    ends = list(zip(tree.unbind(run.solution), tree.unbind(episodes), strict=True))
+    ends = list(zip(tree.unbind(run.solution), singles(episodes), strict=True))
     if all(_constant(objective, params, task) for params, task in ends):
         found.append(
             Finding("dead_head", "after the inner loop the outputs are the same for all queries")
         )
-    return found + _known_before(objective, tree.first(start), tree.unbind(episodes))
+    return found + _known_before(objective, tree.first(start), singles(episodes))
 
 
 def of_outputs(objective: Objective, params: Params, tasks: list[Episode]) -> list[Finding]:
     """Return what is wrong with the outputs and the criterion at the initialisation."""
     batch = tasks[0].support
     with torch.no_grad():
-        outputs = objective.predict(params, batch.inputs)
+        outputs = cut(objective.predict(params, batch.inputs), batch.ways)
         if not isinstance(outputs, Tensor) or not isinstance(batch.targets, Tensor):
             return []
         found = _criterion_faults(objective, outputs, batch.targets)
@@ -76,7 +77,8 @@ def of_outputs(objective: Objective, params: Params, tasks: list[Episode]) -> li
         if count < 2 or any(not leaf.dim() or len(leaf) != count for leaf in (*leaves, outputs)):
             return found
         turned = tree.mapped(lambda leaf: leaf.flip(0), batch.inputs)
-        gap = (objective.predict(params, turned).flip(0) - outputs).abs().max()
+        back = cut(objective.predict(params, turned), batch.ways).flip(0)
+        gap = (back - outputs).abs().max()
     if gap > 1e-6 * outputs.abs().max():
         orders = {tuple(task.query.targets.flatten().tolist()) for task in tasks}
         same = len(tasks) > 1 and len(orders) == 1 and classified(batch.targets)
@@ -139,7 +141,7 @@ def _known_before(objective: Objective, params: Params, tasks: list[Episode]) ->
     with torch.no_grad():
         above = []
         for task in tasks:
-            outputs = objective.predict(params, task.query.inputs)
+            outputs = cut(objective.predict(params, task.query.inputs), task.query.ways)
             if not isinstance(outputs, Tensor) or outputs.dim() != 2:
                 return []
             right = (outputs.argmax(1) == task.query.targets).double().mean()

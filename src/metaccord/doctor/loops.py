@@ -13,6 +13,7 @@ from metaccord.method import Method
 from metaccord.objective import Objective
 from metaccord.rules import SGD, Momentum
 from metaccord.types import Batch, Episode, MetaState, Params
+from metaccord.uneven import singles
 
 
 def has_loop(method: Method) -> bool:
@@ -28,7 +29,7 @@ def by_loop(method: Method, objective: Objective, state: MetaState, episodes: Ep
     MAML differentiates through the inner steps, first-order MAML takes inner gradients as
     constants, Reptile goes back the way that each task went.
     """
-    rows = [_row(method, objective, state, one) for one in tree.unbind(episodes)]
+    rows = [_row(method, objective, state, one) for one in singles(episodes)]
     return {k: torch.stack([row[k] for row in rows]).mean(0) for k in state.params}
 
 

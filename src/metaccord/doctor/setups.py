@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from math import factorial
 from typing import Any
 
@@ -9,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from metaccord import tree
 from metaccord.doctor.findings import Finding
 from metaccord.tasks import TaskSource
 from metaccord.types import Batch, Episode
+from metaccord.uneven import singles
 
 TASKS = 16  # per split, for comparisons between splits
 _SHARED = 0.01  # of the examples: data sets hold a few identical pictures of different classes
@@ -21,7 +22,7 @@ _SHARED = 0.01  # of the examples: data sets hold a few identical pictures of di
 def of_episodes(episodes: Episode) -> list[Finding]:
     """Return what is wrong within the tasks of one step."""
     found: list[Finding] = []
-    tasks = tree.unbind(episodes)
+    tasks = singles(episodes)
     found += _overlap(tasks)
     if len(tasks) > 1 and len({_mark(task) for task in tasks}) == 1:
         found.append(Finding("constant_tasks", f"all {len(tasks)} tasks hold the same examples"))
@@ -39,7 +40,7 @@ def of_source(source: TaskSource) -> list[Finding]:
     first = source.episodes("train", 0, range(TASKS))
     found = _purity(source, first)
     later = source.episodes("train", 1, range(TASKS))
-    marks = [[_mark(task) for task in tree.unbind(step)] for step in (first, later)]
+    marks = [[_mark(task) for task in singles(step)] for step in (first, later)]
     if marks[0] == marks[1]:
         found.append(Finding("constant_tasks", "tasks hold the same examples at every step"))
     splits = {"train": [first, later]}
@@ -69,7 +70,8 @@ def rows(batch: Batch, *, with_targets: bool) -> list[bytes]:
 
 
 def _mark(task: Episode) -> tuple[bytes, ...]:
-    leaves = pytree.tree_leaves((task.support, task.query))
+    parts = (task.support, task.query)
+    leaves = pytree.tree_leaves([(part.inputs, part.targets) for part in parts])
     return tuple(leaf.detach().cpu().numpy().tobytes() for leaf in leaves)
 
 
@@ -114,9 +116,10 @@ def _label_faults(labels: list[tuple[Tensor, Tensor]]) -> list[Finding]:
 
 
 def _ascending(classes: Tensor) -> list[Finding]:
-    tasks, ways = classes.shape
-    sure = ways > 1 and factorial(ways) ** tasks > 10**6
-    if sure and bool((classes[:, 1:] > classes[:, :-1]).all()):
+    """Look at the classes ``[T, ways]``, which are -1 beyond a task's own ways."""
+    tasks, absent = len(classes), classes[:, 1:] < 0
+    sure = math.prod(factorial(ways) for ways in (classes >= 0).sum(1).tolist()) > 10**6
+    if sure and bool(((classes[:, 1:] > classes[:, :-1]) | absent).all()):
         return [
             Finding("sorted_classes", f"in all {tasks} tasks the classes ascend with the labels")
         ]
@@ -126,7 +129,7 @@ def _ascending(classes: Tensor) -> list[Finding]:
 def _purity(source: TaskSource, first: Episode) -> list[Finding]:
     again = source.episodes("train", 0, range(TASKS))
     part = source.episodes("train", 0, range(TASKS // 2, TASKS))
-    marks = [[_mark(task) for task in tree.unbind(step)] for step in (first, again, part)]
+    marks = [[_mark(task) for task in singles(step)] for step in (first, again, part)]
     if marks[0] != marks[1]:
         return [Finding("random_episodes", "the same step asked for twice gives other examples")]
     if marks[0][TASKS // 2 :] != marks[2]:
@@ -136,12 +139,12 @@ def _purity(source: TaskSource, first: Episode) -> list[Finding]:
 
 def _shared(one: str, left: list[Episode], other: str, right: list[Episode]) -> list[Finding]:
     found = []
-    ids = [{int(c) for e in side for c in _classes(e)} for side in (left, right)]
+    ids = [{int(c) for e in side for c in _classes(e) if c >= 0} for side in (left, right)]
     if both := ids[0] & ids[1]:
         found.append(Finding("shared_classes", f"{len(both)} classes are in {one} and in {other}"))
     sets = []
     for side in (left, right):
-        tasks = [task for episode in side for task in tree.unbind(episode)]
+        tasks = [task for episode in side for task in singles(episode)]
         classify = all(_labels(task.query.targets) for task in tasks)
         sets.append(
             {

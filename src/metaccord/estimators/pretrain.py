@@ -15,6 +15,7 @@ from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError
 from metaccord.estimators.base import Estimator
 from metaccord.types import Adaptation, Batch, Episode, MetaState, Params, Stacked
+from metaccord.uneven import together
 
 if TYPE_CHECKING:
     from metaccord.method import Method
@@ -116,7 +117,7 @@ class Pretrain(Estimator):
 
     def _batch(self, episodes: Episode) -> Batch:
         """Return support and query as one batch, with the true classes as targets."""
-        both = tree.join([episodes.support, episodes.query], lambda pair: torch.cat(pair, dim=1))
+        both = together(episodes.support, episodes.query)
         if not self.classes:
             return both
         classes = episodes.extra.get("classes")  # [T, ways]
@@ -125,4 +126,4 @@ class Pretrain(Estimator):
                 "pre-training needs the true classes of each task: a TaskSource gives them as "
                 "episodes.extra['classes'], [T, ways]"
             )
-        return both._replace(targets=classes.gather(1, both.targets))
+        return both._replace(targets=classes.gather(1, both.targets), ways=())

@@ -17,7 +17,8 @@ from metaccord.evaluate import predict
 from metaccord.objective import Objective
 from metaccord.plots import style
 from metaccord.protocol import Statistics
-from metaccord.types import Adaptation, Batch
+from metaccord.types import Adaptation
+from metaccord.uneven import alone, cut
 
 MOST = 5  # support pictures of a class that are drawn
 ROWS = 10  # classes that are drawn
@@ -106,10 +107,8 @@ def _look(objective: Objective, run: Adaptation, task: int, statistics: Statisti
     count = tree.tasks_in(run.solution)
     if not 0 <= task < count:
         raise UsageError(f"task is {task}, but the run holds {count} tasks: 0 to {count - 1}")
-    support, query = (
-        Batch(*(tree.mapped(lambda leaf: leaf[task], part) for part in batch))
-        for batch in (run.episodes.support, run.episodes.query)
-    )
+    both = (run.episodes.support, run.episodes.query)
+    support, query = map(alone, tree.mapped(lambda leaf: leaf[task], both))
     shape = tuple(getattr(query.inputs, "shape", ()))
     if len(shape) != 4 or shape[1] not in (1, 3):
         raise UsageError(
@@ -119,6 +118,7 @@ def _look(objective: Objective, run: Adaptation, task: int, statistics: Statisti
     params = {name: leaf[task] for name, leaf in run.solution.items()}
     with torch.no_grad():
         outputs = predict(objective, statistics, params, support, query.inputs)
+        outputs = cut(outputs, query.ways)
     odds = torch.softmax(outputs.double(), -1).cpu().numpy()
     pictures = [_pixels(batch.inputs) for batch in (support, query)]
     classes = [batch.targets.cpu().numpy() for batch in (support, query)]
