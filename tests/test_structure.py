@@ -21,7 +21,7 @@ TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
 LAYERS = (
     ("errors",),
     ("types",),
-    ("tree",),
+    ("tree", "names"),
     ("ranks",),
     (
         "engine",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metaccord.differences import LEVELS, Smooth, along, directions, dot, slope
+from metaccord.differences import LEVELS, Smooth, Wide, along, directions, dot, slope
 from metaccord.objective import Objective
 from metaccord.types import Batch, Params
 
@@ -70,7 +70,7 @@ def derivatives(
         levels: Number of halved steps of the differences.
     """
     task = _Task(objective, params, batch, key, levels)
-    with Smooth() as smooth:
+    with Wide(), Smooth() as smooth:
         chosen = directions(params, count)
         grads, product, refused = task.products(chosen[0])
         errors = [task.first(d, grads) for d in chosen]

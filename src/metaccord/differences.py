@@ -92,6 +92,26 @@ def widened(values: Any) -> Any:
     return tree.mapped(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf, values)
 
 
+class Wide(TorchFunctionMode):
+    """Keep float64 where a model narrows to float32 by itself, as softmax in transformers does.
+
+    Rounding within a copy in float64 would look like an error of its derivatives.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Put float64 in place of float32 for tensors in float64."""
+        kwargs = kwargs or {}
+        if args and isinstance(args[0], Tensor) and args[0].dtype == torch.float64:
+            if func is Tensor.float:
+                return args[0]
+            args = tuple(torch.float64 if arg is torch.float32 else arg for arg in args)
+            if kwargs.get("dtype") is torch.float32:
+                kwargs = {**kwargs, "dtype": torch.float64}
+        return func(*args, **kwargs)
+
+
 class Smooth(TorchFunctionMode):
     """Put smooth twins in place of rectifiers and maximum pooling.
 

@@ -188,11 +188,44 @@ def by_batch_statistics(model: nn.Module) -> nn.Module:
         "task's batch instead (see docs/protocols.md)",
         ", ".join(tracking),
     )
-    shared = {id(leaf): leaf for leaf in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, shared)
+    twin = _sharing(model)
     for name in tracking:
         module: Any = twin.get_submodule(name)
         module.track_running_stats = False
         for buffer in ("running_mean", "running_var", "num_batches_tracked"):
             setattr(module, buffer, None)
     return twin
+
+
+def by_plain_attention(model: nn.Module) -> nn.Module:
+    """Return the model, or a copy sharing its tensors whose attention is plain operations.
+
+    Hugging Face models choose their attention by a setting of their configuration. Only
+    ``"eager"`` can be differentiated twice and takes dropout masks from a task's key. The user's
+    configuration is left as it is.
+    """
+    fused = [name for name, part in model.named_modules() if chosen_attention(part) != "eager"]
+    if not fused:
+        return model
+    kind = chosen_attention(model.get_submodule(fused[0]))
+    say(
+        f"{fused[0] or type(model).__name__}: attention {kind} has no second derivative: it is "
+        "computed by plain operations instead (attn_implementation='eager')"
+    )
+    twin = _sharing(model)
+    for name in fused:
+        part: Any = twin.get_submodule(name)
+        part.config._attn_implementation = "eager"
+    return twin
+
+
+def chosen_attention(module: nn.Module) -> str:
+    """Return how a module's Hugging Face configuration computes attention, or ``"eager"``."""
+    config: Any = getattr(module, "config", None)
+    return getattr(config, "_attn_implementation", None) or "eager"
+
+
+def _sharing(model: nn.Module) -> nn.Module:
+    """Return a structural copy that shares all tensors."""
+    shared = {id(leaf): leaf for leaf in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)

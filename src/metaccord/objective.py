@@ -20,6 +20,7 @@ from metaccord.engine import Plan
 from metaccord.errors import UsageError
 from metaccord.hazards import Hazards
 from metaccord.keys import seeded
+from metaccord.names import groups_of
 from metaccord.normalise import BatchStatistics
 from metaccord.types import Batch, Params, Stacked, Tree
 
@@ -44,7 +45,8 @@ class Objective:
             model's string attribute ``features`` says, else its part ``features`` or ``body``.
 
     Attributes:
-        groups: Names of the parameters of ``"batchnorm"``, for the selectors of inner rules.
+        groups: Names of the parameters of ``"batchnorm"``, ``"lora"`` and other groups, for the
+            selectors of inner rules.
         draws: Whether the model may ask for dropout masks.
         hazards: Modules that are computed in another way than torch's own, which would be wrong
             or fail at second order; said once.
@@ -73,7 +75,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         keys.refuse_hidden_dropout(self.model)
-        model = hazards.by_batch_statistics(self.model)
+        model = hazards.by_plain_attention(hazards.by_batch_statistics(self.model))
         if self.device is not None and any(
             leaf.device != torch.device(self.device)
             for leaf in (*model.parameters(), *model.buffers())
@@ -82,9 +84,7 @@ class Objective:
         object.__setattr__(self, "model", model)
         if not any(p.requires_grad for p in model.parameters()):
             raise UsageError("model has no trainable parameter: set requires_grad=True on some")
-        norms = (n for n, m in model.named_modules() if isinstance(m, _BatchNorm))
-        names = {f"{n}.{leaf}".lstrip(".") for n in norms for leaf in ("weight", "bias")}
-        object.__setattr__(self, "groups", {"batchnorm": frozenset(names)})
+        object.__setattr__(self, "groups", groups_of(model))
         object.__setattr__(self, "draws", keys.draws(model))
         object.__setattr__(self, "hazards", hazards.hazards_of(model))
         every: list[tuple[str, Tensor]] = list(model.named_parameters(remove_duplicate=False))

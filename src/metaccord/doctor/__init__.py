@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from metaccord import tree
-from metaccord.differences import doubled, widened
+from metaccord.differences import Wide, doubled, widened
 from metaccord.doctor.diagnosis import certified
 from metaccord.doctor.findings import Certificate, Finding, Report
 from metaccord.doctor.kinds import KINDS, Kind
@@ -98,7 +98,8 @@ def check(
     if isinstance(wide, str):
         return _report([*found, Finding("uncertified", wide)])
     twin = settled(Objective(wide, _wide_criterion(criterion), plan, unused=unused))
-    more, certificate = certified(method, twin, widened(state), widened(episodes))
+    with Wide():
+        more, certificate = certified(method, twin, widened(state), widened(episodes))
     return _report([*found, *more], certificate)
 
 

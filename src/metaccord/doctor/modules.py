@@ -13,6 +13,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.overrides import TorchFunctionMode
 
 from metaccord.doctor.findings import Finding
+from metaccord.hazards import chosen_attention
 from metaccord.keys import seeded
 from metaccord.objective import Objective
 from metaccord.types import Batch, Params
@@ -36,7 +37,10 @@ def of_modules(model: nn.Module, objective: Objective) -> list[Finding]:
             for name, part in named
             if isinstance(part, _BatchNorm | _InstanceNorm) and part.running_mean is not None
         ],
-        "fused_attention": [*objective.hazards.attention],
+        "fused_attention": [
+            *objective.hazards.attention,
+            *(name for name, part in named if chosen_attention(part) != "eager"),
+        ],
         "weight_norm": [*objective.hazards.weight_norm],
         "recurrent": [*objective.hazards.recurrent],
         "spectral_norm": [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,22 +14,8 @@ from torch.utils import _pytree as pytree
 from metaccord import keys, tree, uneven
 from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError
+from metaccord.names import Groups, selects
 from metaccord.types import Batch, Episode, Params, Stacked
-
-Groups = Mapping[str, frozenset[str]]
-
-
-def selects(name: str, selectors: tuple[str, ...], groups: Groups) -> bool:
-    """Say whether a parameter is named by a selector.
-
-    Args:
-        name: Dotted parameter name.
-        selectors: Groups (``"batchnorm"``), whole names, or leading parts such as ``"head"``.
-        groups: Names of the parameters of each group.
-    """
-    return any(
-        name in groups.get(s, ()) or name == s or name.startswith(f"{s}.") for s in selectors
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +25,8 @@ class InnerRule(ABC):
     Args:
         steps: Number of inner steps K.
         lr: Step size, for mean-reduced losses.
-        only: Selectors of what moves; empty: everything.
+        only: Selectors of what moves, see :func:`metaccord.names.selects`: leading parts
+            (``"head"``), patterns (``"*.query"``) or groups (``"lora"``); empty: everything.
         never: Selectors of what stays, for example ``("batchnorm",)``: scale and shift.
         batch: Examples per step; None takes the whole support set in every step. Otherwise the
             examples are shuffled and cut into consecutive batches, shuffled again after each

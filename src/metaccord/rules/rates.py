@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 
 from metaccord.errors import UsageError
-from metaccord.rules.base import Groups, InnerRule
+from metaccord.names import Groups
+from metaccord.rules.base import InnerRule
 from metaccord.tree import scope, under
 from metaccord.types import Params, Stacked
 
