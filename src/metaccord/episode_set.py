@@ -25,7 +25,8 @@ from metaccord.types import Batch, Episode
 
 BATCH = 50  # tasks drawn side by side
 SHOWN = 12  # digits of a hash in a line of text
-_PRIVATE = ("seed", "train_shots", "root", "path")  # of the stream, of training, of one machine
+# Of the stream, of training, of one machine; what the data are is in the hash of the episodes.
+_PRIVATE = ("seed", "train_shots", "root", "path", "fingerprint")
 _COUNTS = {"ways": "way", "shots": "shot", "queries": "query"}
 
 

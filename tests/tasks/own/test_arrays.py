@@ -187,7 +187,7 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, X=X, y=y, groups=groups)
     tasks = mc.tasks.Arrays(path=str(path)).settled()
-    assert replace(tasks, content=None).layout().fingerprint == tasks.fingerprint
+    assert replace(tasks, data=None).layout().fingerprint == tasks.fingerprint
     np.savez(path, X=X, y=-y, groups=groups)
     with pytest.raises(DataError, match=r"has changed: its fingerprint is"):
         tasks.episodes("train", 0, range(1))

@@ -46,7 +46,7 @@ class Arrays(OwnData):
         standardise: Shift and scale inputs and numbers to predict: vectors of up to 10,000
             places each place by itself, other shapes as a whole.
         path, split, split_seed, train, validation, test, minimum, accept_leaks, fingerprint,
-            content: See :class:`metaccord.tasks.own.OwnData`.
+            data: See :class:`metaccord.tasks.own.OwnData`.
         fitted: The coding, written down by a run.
         seed: Names the stream of episodes.
 
@@ -179,6 +179,6 @@ def from_arrays(
         >>> tasks.episodes("train", 0, range(2)).support.inputs.shape
         torch.Size([2, 5, 4])
     """
-    tasks = Arrays(**settings, content=ArrayContent(inputs, targets, groups, "the data"))
+    tasks = Arrays(**settings, data=ArrayContent(inputs, targets, groups, "the data"))
     tasks.layout()
     return tasks

@@ -70,7 +70,7 @@ class OwnData(TaskSource):
         accept_leaks: Go on, with a warning, where identical rows lie in different splits.
         fingerprint: Hash of the data and of the split, written down by a run; other data are
             refused. Empty: whatever the data are.
-        content: Data in memory; they are not stored with a run, their fingerprint is.
+        data: Data in memory; they are not stored with a run, their fingerprint is.
     """
 
     path: str = ""
@@ -82,7 +82,7 @@ class OwnData(TaskSource):
     minimum: int | None = None
     accept_leaks: bool = False
     fingerprint: str = ""
-    content: Any = field(default=None, repr=False, compare=False, metadata={"stored": False})
+    data: Any = field(default=None, repr=False, compare=False, metadata={"stored": False})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,8 +110,8 @@ class OwnData(TaskSource):
         Raises:
             DataError: if they are not there, or cannot be read.
         """
-        if self.content is not None:
-            return self.content
+        if self.data is not None:
+            return self.data
         if self.path:
             return self.read()
         raise DataError(
@@ -126,7 +126,7 @@ class OwnData(TaskSource):
             DataError: if the data cannot be used, or are not those of the fingerprint.
         """
         content = self.held()
-        key = replace(self, seed=0, fingerprint="", **self.unfitted(), content=None)
+        key = replace(self, seed=0, fingerprint="", **self.unfitted(), data=None)
         found: Layout = content.once(key, lambda: self.laid_out(content))
         if self.fingerprint not in ("", found.fingerprint):
             raise DataError(

@@ -49,7 +49,7 @@ class Table(OwnData):
         decimal: Of numbers in a CSV file, ``"."`` or ``","``.
         shots, train_shots: Rows of the support set, drawn at random.
         queries: Rows of the query set, at most: of a smaller group it is what is left.
-        split, split_seed, train, validation, test, minimum, accept_leaks, fingerprint, content:
+        split, split_seed, train, validation, test, minimum, accept_leaks, fingerprint, data:
             See :class:`metaccord.tasks.own.OwnData`.
         fitted: The coding, written down by a run.
         seed: Names the stream of episodes.
@@ -199,6 +199,6 @@ def from_table(source: Any, *, target: str, group: str, **settings: Any) -> Tabl
         tasks = Table(path=str(source), target=target, group=group, **settings)
     else:
         content = TableContent(read_table(source))
-        tasks = Table(target=target, group=group, **settings, content=content)
+        tasks = Table(target=target, group=group, **settings, data=content)
     tasks.layout()
     return tasks
