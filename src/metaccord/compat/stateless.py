@@ -144,6 +144,27 @@ class Stateless(nn.Module):
                 return kept[self._store.owner[self._prefix + name]]
         return found
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a tensor of the store, or an attribute of this copy's module.
+
+        Raises:
+            UsageError: for a part, which would have tensors of its own.
+        """
+        base = self._base
+        if name == "training" or name.startswith("_") or not hasattr(base, name):
+            super().__setattr__(name, value)
+        elif name in base._modules:
+            raise UsageError(
+                f"{name!r} is a part of a cloned module and cannot be replaced: replace it in the "
+                "module before cloning"
+            )
+        elif base._parameters.get(name) is not None:
+            self._store.params[self._store.owner[self._prefix + name]] = value
+        elif base._buffers.get(name) is not None:
+            self._store.buffers[self._store.owner[self._prefix + name]] = value
+        else:
+            setattr(base, name, value)
+
     def __getitem__(self, index: int | str) -> Stateless:
         """Return a part of a container such as ``nn.Sequential``."""
         if not isinstance(index, int | str):
