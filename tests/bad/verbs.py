@@ -24,6 +24,7 @@ START = {
     "predict": "predict nowhere nowhere",
     "analyse": "analyse nowhere",
     "plot": "plot nowhere",
+    "report": "report nowhere",
     "data": "data list",
     "cite": "cite maml",
     "demo": "demo",

@@ -6,10 +6,10 @@ import torch
 
 import metaccord as mc
 from metaccord import tree
-from metaccord.diagnostics import measure, plane
+from metaccord.diagnostics import measure, paths, plane
 from metaccord.errors import UsageError
 from metaccord.plots.analysis import generalisation, trajectories
-from metaccord.plots.landscape import LEVELS, landscape, paths, spaced, spread
+from metaccord.plots.landscape import LEVELS, landscape, spaced, spread
 from metaccord.plots.style import encode
 from metaccord.statistics import Interval
 from tests.plots.conftest import texts

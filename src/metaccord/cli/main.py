@@ -21,14 +21,15 @@ from metaccord.cli.evaluate import evaluate
 from metaccord.cli.plot import plot
 from metaccord.cli.predict import predict
 from metaccord.cli.replay import replay
+from metaccord.cli.report import report
 from metaccord.cli.selftest import selftest
 from metaccord.cli.train import train
 from metaccord.errors import MetaccordError, ResourceError
 from metaccord.launched import refuse_company
 
 VERBS = (
-    train, evaluate, compare, adapt, predict, analyse, plot, data, doctor, selftest, replay, cite,
-    demo,
+    train, evaluate, compare, adapt, predict, analyse, plot, report, data, doctor, selftest, replay,
+    cite, demo,
 )  # fmt: skip
 
 

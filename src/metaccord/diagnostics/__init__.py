@@ -3,7 +3,7 @@
 from metaccord.diagnostics.curvature import Extremes, SpectralNorm, extremes, spectral_norm
 from metaccord.diagnostics.geometry import Pairs, displacements, shaped
 from metaccord.diagnostics.hessians import Hessians
-from metaccord.diagnostics.landscape import Plane, plane
+from metaccord.diagnostics.landscape import Plane, paths, plane
 from metaccord.diagnostics.trajectory import TrajectoryScores, measure
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "displacements",
     "extremes",
     "measure",
+    "paths",
     "plane",
     "shaped",
     "spectral_norm",

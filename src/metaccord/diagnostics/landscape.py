@@ -104,6 +104,24 @@ def plane(
     return Plane(x.cpu(), y.cpu(), points.cpu(), support, query, parallel)
 
 
+def paths(method: Method, objective: Objective, state: MetaState, episodes: Episode) -> Tensor:
+    """Return how two tasks move, as shares of their displacements: ``[2, steps + 1, 2]``.
+
+    Each place on the path is projected on the plane of the two displacements; (1, 0) is the
+    first task's solution. Multiply by ``plane.points[1:]`` for coordinates of the plane.
+
+    Args:
+        method, objective, state: As meta-trained; none is changed.
+        episodes: Data of two tasks, ``[2, n, ...]``.
+    """
+    run = isolated(method, settled(objective), state, episodes)
+    begin = tree.flat(run.initial).double()  # [2, P]
+    ends = {k: run.solution[k] for k in run.initial}
+    places = [tree.flat(step).double() - begin for step in (*run.path[:-1], ends)]
+    moved = torch.stack(places, dim=1)  # [2, steps + 1, P]
+    return moved @ torch.linalg.pinv(moved[:, -1])
+
+
 def _losses(
     objective: Objective, run: Adaptation, places: Tensor, statistics: Statistics
 ) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
@@ -11,15 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 
-from metaccord import tree
 from metaccord.diagnostics import Plane
-from metaccord.evaluate import isolated
-from metaccord.method import Method
-from metaccord.objective import Objective
 from metaccord.plots import style
 from metaccord.plots.lines import LOG_FROM
-from metaccord.tuning import settled
-from metaccord.types import Episode, MetaState
 
 LEVELS = 16
 _HEIGHT = LinearSegmentedColormap.from_list(  # one hue, light where the loss is high
@@ -31,24 +24,6 @@ NAMES = ("start", "solution 1", "solution 2")
 WIDE = 4.2  # inches of a panel
 NAME = (58.0, 13.0)  # room for a name, points
 SPOTS = ((0, 17), (0, -17), (42, 0), (-42, 0), (0, 30), (0, -30))  # where it may stand, if high
-
-
-def paths(method: Method, objective: Objective, state: MetaState, episodes: Episode) -> Tensor:
-    """Return how two tasks move, as shares of their displacements: ``[2, steps + 1, 2]``.
-
-    Each place on the path is projected on the plane of the two displacements; (1, 0) is the
-    first task's solution. Multiply by ``plane.points[1:]`` for coordinates of the plane.
-
-    Args:
-        method, objective, state: As meta-trained; none is changed.
-        episodes: Data of two tasks, ``[2, n, ...]``.
-    """
-    run = isolated(method, settled(objective), state, episodes)
-    begin = tree.flat(run.initial).double()  # [2, P]
-    ends = {k: run.solution[k] for k in run.initial}
-    places = [tree.flat(step).double() - begin for step in (*run.path[:-1], ends)]
-    moved = torch.stack(places, dim=1)  # [2, steps + 1, P]
-    return moved @ torch.linalg.pinv(moved[:, -1])
 
 
 @style.styled

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from metaccord import tree
 from metaccord.analysis import Analysis
-from metaccord.diagnostics import plane
+from metaccord.diagnostics import paths, plane
 from metaccord.errors import NumericalError, UsageError
 from metaccord.plots import style
 from metaccord.plots.analysis import generalisation, trajectories
-from metaccord.plots.landscape import landscape, paths
+from metaccord.plots.landscape import landscape
 from metaccord.plots.of_runs import saved
 
 RESOLUTION = 31
