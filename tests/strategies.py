@@ -20,7 +20,7 @@ from metaccord.interactions import (
 )
 from metaccord.method import Method
 from metaccord.rules import SGD, Adam, MetaSGD, Momentum, PerStep, Proximal
-from metaccord.tasks import CUB, Arrays, Folders, Quadratics, SignDigits, Sinusoid, Table
+from metaccord.tasks import CUB, Arrays, Drawn, Folders, Quadratics, SignDigits, Sinusoid, Table
 from metaccord.tasks.published import PUBLISHED
 
 Fields = dict[str, st.SearchStrategy[Any]]
@@ -129,6 +129,10 @@ _SOURCES: dict[type, Fields] = {
     Arrays: {
         **_OWN, "ways": st.none() | st.integers(2, 9), "standardise": st.booleans(),
         "fitted": st.none() | st.builds(ArrayCoding, **_CODINGS[ArrayCoding]),
+    },
+    Drawn: {
+        "shots": SIZES, "queries": SIZES, "train_shots": MAYBE, "seed": SEEDS, "name": st.text(),
+        "classes": COUNTS, "fingerprint": st.text(),
     },
     Table: {
         **_OWN, "target": st.text(), "group": st.text(), "features": FEW, "leave_out": FEW,

@@ -18,6 +18,7 @@ from metaccord import (
 )
 from metaccord.axis import TaskAxis
 from metaccord.calibration import Calibration
+from metaccord.defaults import default
 from metaccord.doctor import check
 from metaccord.engine import Plan
 from metaccord.episode_set import EpisodeSet
@@ -61,6 +62,7 @@ __all__ = [
     "adapt",
     "check",
     "data",
+    "default",
     "deploy",
     "diagnostics",
     "errors",

@@ -125,6 +125,13 @@ def default(
     """
     if base not in BASES:
         raise unknown("method", base, BASES)
+    if isinstance(family, Nodes):
+        (kind,) = (model for model, form in GRAPH_MODELS.values() if form == family.form)
+        model = {"class": kind, "features": family.features, "ways": family.ways}
+        return _experiment(
+            family, model, compose(base, interactions or [], "graph"), _STEPS["graph"],
+            5 if base == "reptile" else 8,
+        )  # fmt: skip
     if isinstance(family, TaskSource):
         return _advised(family, base, interactions or [])
     family, _, which = family.partition(":")

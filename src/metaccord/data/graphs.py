@@ -84,6 +84,31 @@ class Graph(NamedTuple):
         return self.features.width
 
 
+_HELD: dict[str, Graph] = {}
+_MEMORY = "memory:"
+
+
+def hold(arrays: dict[str, NDArray[Any]]) -> str:
+    """Return the name, made of its hash, under which :func:`load` gives a graph in memory.
+
+    Args:
+        arrays: As in an npz file, see :func:`load`.
+
+    Raises:
+        DataError: if they contradict one another.
+    """
+    digest = hashlib.sha256()
+    for key in sorted(arrays):
+        digest.update(f"{key}{arrays[key].dtype}{arrays[key].shape}".encode())
+        digest.update(np.ascontiguousarray(arrays[key]).tobytes())
+    name = f"{_MEMORY}{digest.hexdigest()[:32]}"
+    try:
+        _HELD.setdefault(name, _graph(name, arrays))
+    except ValueError as error:
+        raise DataError(f"the graph is refused: {error}; mend the data") from error
+    return name
+
+
 def load(graph: str, place: str | Path | None = None) -> Graph:
     """Return a graph, symmetrised: the union of both directions, without self loops.
 
@@ -99,6 +124,13 @@ def load(graph: str, place: str | Path | None = None) -> Graph:
         DataError: if the file is missing, damaged or another one, or its arrays contradict one
             another.
     """
+    if graph.startswith(_MEMORY):
+        if graph not in _HELD:
+            raise DataError(
+                f"the graph {graph} was in the memory of the program that trained: give it again "
+                "there with mc.tasks.from_graph"
+            )
+        return _HELD[graph]
     path = find(graph, place)
     content = read_whole(path, _LIMITS.archive_bytes)
     if graph in FILES:

@@ -15,6 +15,7 @@ from metaccord.data.graphs import Integers
 from metaccord.errors import UsageError, unknown
 from metaccord.tasks.neighbourhoods import Known, arranged, digest, loaded
 from metaccord.tasks.source import SPLITS, TaskSource
+from metaccord.tasks.splits import Division, divide
 from metaccord.tasks.stream import permutation, words
 from metaccord.types import Batch, Episode
 
@@ -35,6 +36,8 @@ class Nodes(TaskSource):
         split: Numbers of classes for training, validation and test; None: a third, rounded down,
             for validation and for test, the rest for training.
         split_seed: Of the draw of these classes.
+        train, validation, test: Names of classes for a split, instead of ``split``; what no list
+            names is drawn among the splits without a list.
         setting: What exists during meta-training. ``"transductive"``: the whole graph, only
             labels are held back; ``"induced"``: for training the edges among nodes of training
             classes, for validation those among nodes of training and validation classes, for
@@ -84,6 +87,9 @@ class Nodes(TaskSource):
     queries: int = 10
     split: tuple[int, int, int] | None = None
     split_seed: int = 0
+    train: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
     setting: Literal["transductive", "induced"] = "transductive"
     form: Literal["propagated", "gcn", "sage", "subgraph"] = "propagated"
     hops: int = 2
@@ -119,7 +125,7 @@ class Nodes(TaskSource):
         """Refuse splits that do not fit the graph, and classes with too few nodes."""
         data = loaded(self.graph, self.place)
         total, counts = len(data.class_names), self._counts()
-        if min(counts) < 1 or sum(counts) > total:
+        if not self._lists() and (min(counts) < 1 or sum(counts) > total):
             raise UsageError(
                 f"tasks.split is {counts}: graph {self.graph} has {total} classes, give each split "
                 "at least 1 and all together no more"
@@ -137,6 +143,9 @@ class Nodes(TaskSource):
                     f"tasks.ways is {self.ways}, but the {split} split of graph {self.graph} has "
                     f"{count} classes: lower tasks.ways or set tasks.split"
                 )
+
+    def _lists(self) -> bool:
+        return bool(self.train or self.validation or self.test)
 
     def _counts(self) -> tuple[int, int, int]:
         total = len(loaded(self.graph, self.place).class_names)
@@ -156,8 +165,11 @@ class Nodes(TaskSource):
         """Return the graph's classes that belong to a split, ascending."""
         if split not in SPLITS:
             raise unknown("split", split, SPLITS)
-        ends = np.cumsum((0, *self._counts()))
-        total = len(loaded(self.graph, self.place).class_names)
+        data = loaded(self.graph, self.place)
+        if self._lists():
+            lists = (self.train, self.validation, self.test)
+            return divide(data.class_names, Division(None, self.split_seed, *lists), "class")[split]
+        ends, total = np.cumsum((0, *self._counts())), len(data.class_names)
         order = permutation(words(self.split_seed, "nodes/classes", 0, 0, total))
         number = SPLITS.index(split)
         return np.sort(order[ends[number] : ends[number + 1]])
