@@ -42,6 +42,8 @@ LAYERS = (
     ("protocol", "episode_set"),
     ("scores_file", "permutations"),
     ("scores",),
+    ("comparable",),
+    ("comparison",),
     ("tapped", "models", "hazards", "differences"),
     ("objective",),
     ("rules", "interactions"),

@@ -18,6 +18,7 @@ from metaccord import (
 )
 from metaccord.axis import TaskAxis
 from metaccord.calibration import Calibration
+from metaccord.comparison import Comparison, compare
 from metaccord.defaults import default
 from metaccord.doctor import check
 from metaccord.engine import Plan
@@ -43,6 +44,7 @@ __all__ = [
     "Adaptation",
     "Batch",
     "Calibration",
+    "Comparison",
     "Episode",
     "EpisodeSet",
     "Experiment",
@@ -61,6 +63,7 @@ __all__ = [
     "Watch",
     "adapt",
     "check",
+    "compare",
     "data",
     "default",
     "deploy",

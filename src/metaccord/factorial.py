@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from metaccord.errors import UsageError, unknown
-from metaccord.statistics import Interval, over_seeds
+from metaccord.statistics import Interval, holm, over_seeds, p_value
 
 Cell = tuple[str, frozenset[str]]
 TINY = 1e-12  # of the largest value: smaller effects are rounding errors
@@ -211,38 +211,3 @@ def _interval(row: np.ndarray) -> Interval:
 def percent(change: float) -> float:
     """Return a change of a logarithm as a change of the number itself, in per cent."""
     return 100 * math.expm1(min(change, 500.0))
-
-
-def p_value(values: Sequence[float] | np.ndarray) -> float:
-    """Return the two-sided p value of Student's t for a mean of 0; NaN for one value.
-
-    The distribution has a finite sum for every whole number of degrees (Abramowitz and Stegun,
-    26.7.3 and 26.7.4); the result is exact to about 1e-15, absolutely.
-    """
-    x = np.asarray(values, dtype=float)
-    degrees = len(x) - 1
-    if degrees < 1 or not np.isfinite(x).all():
-        return math.nan
-    error = float(x.std(ddof=1)) / math.sqrt(len(x))
-    if error == 0:
-        return float(x.mean() == 0)
-    angle = math.atan2(abs(float(x.mean())) / error, math.sqrt(degrees))
-    odd = degrees % 2
-    term = math.cos(angle) if odd else 1.0
-    total = 0.0
-    for k in range(1 + odd, degrees, 2):
-        total += term
-        term *= math.cos(angle) ** 2 * k / (k + 1)
-    inside = math.sin(angle) * total
-    return max(0.0, 1 - (2 / math.pi * (angle + inside) if odd else inside))
-
-
-def holm(p: Mapping[str, float], level: float = 0.05) -> set[str]:
-    """Return the names that survive Holm's step-down adjustment; NaN never does."""
-    order = sorted(p, key=lambda name: (math.isnan(p[name]), p[name]))
-    kept: set[str] = set()
-    for rank, name in enumerate(order):
-        if not p[name] <= level / (len(order) - rank):
-            break
-        kept.add(name)
-    return kept

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import metaccord as mc
 from metaccord.cli import compare as module
-from metaccord.cli.compare import paired, summary, trained
-from metaccord.errors import UsageError
+from metaccord.cli.compare import trained
+from metaccord.cli.tables import summary
 from tests.cli.support import (
     SET,
     TINY,
@@ -42,7 +41,11 @@ def scores(losses: list[float], **protocol: Any) -> mc.Scores:
     """Return scores of a regression after step 0 and the last step."""
     column = torch.tensor(losses)
     found = mc.Protocol(tasks=len(losses), **protocol)
-    return mc.Scores(found, (0, 1), torch.stack([torch.full_like(column, 9.0), column], 1), None)
+    where = mc.EpisodeSet(
+        "Sinusoid", (("shots", 4),), found.split, found.seed, found.tasks, "d" * 64
+    )
+    curve = torch.stack([torch.full_like(column, 9.0), column], 1)
+    return mc.Scores(found, (0, 1), curve, None, where)
 
 
 def test_the_table_and_no_second_training(
@@ -56,7 +59,7 @@ def test_the_table_and_no_second_training(
     assert "protocol: transductive, 5 test tasks, trained steps, seed 0" in first.out
     rows = [line for line in first.out.splitlines() if " ± " in line]
     assert [row.split()[1] for row in rows] == ["maml", "reptile+agreement"]
-    assert [row.count("±") for row in rows] == [1, 2]
+    assert [row.count("±") for row in rows] == [1, 3]
     runs = (path.parent.relative_to(place / "all") for path in place.rglob("run.json"))
     assert sorted(map(str, runs)) == FOLDERS
     assert all(last(place / "all" / folder).step == 4 for folder in FOLDERS)
@@ -140,6 +143,49 @@ def test_runs_against_runs(metaccord: Run, finished: Path, place: Path) -> None:
     }
 
 
+def test_files_of_scores_and_runs_of_other_tasks(
+    metaccord: Run, finished: Path, place: Path
+) -> None:
+    """Compared only when asked for; then every line that holds a number says so."""
+    copied(finished, place / "a")
+    train(place / "b", "steps=1", "tasks.shots=5")
+    for command in ("a --tasks 6", "a --tasks 6 --protocol frozen", "a --tasks 7", "b --tasks 6"):
+        assert metaccord(f"evaluate {command}").code == 0
+    name = "a/scores/test-{}-1-steps-{}-tasks.json".format
+    one, frozen, more = name("transductive", 6), name("frozen", 6), name("transductive", 7)
+    (place / "same.json").write_bytes((place / one).read_bytes())
+    assert "minus" in metaccord(f"compare {one} same.json").out
+    for other, word in ((frozen, "statistics: frozen or transductive"), (more, "tasks: 7 or 6")):
+        refused(metaccord(f"compare {one} {other}"), 2, [word, "--across-protocols"])
+    result = metaccord(f"compare {one} {frozen} {more} --across-protocols")
+    assert result.code == 0, result.err
+    for line in result.out.splitlines():
+        if "±" in line or "test tasks, 1 steps" in line or "95 %" in line or "Holm" in line:
+            assert "[different" in line, line
+    refused(metaccord("compare a b --tasks 6"), 2, ["b was trained for other tasks than a"])
+    result = metaccord("compare a b --tasks 6 --across-protocols --json")
+    found = scores_of(result.out)["b"]["comparison"]
+    assert (found["paired"], found["differs"]) == (False, ["shots: 5 or 4"])
+    assert found["difference"]["half"] > 0
+    refused(metaccord(f"compare {one} a --tasks 6"), 2, ["says how it was measured"])
+    refused(metaccord("compare a a"), 2, ["'a' is given twice"])
+    refused(metaccord("compare a a/run.json"), 3, ["run.json' holds no scores"])
+    refused(metaccord("compare a nowhere.json"), 2, ["'nowhere.json' holds no run"])
+    refused(metaccord("compare sinusoid --across-protocols"), 2, ["is for finished runs"])
+    refused(metaccord("compare sinusoid --grid --across-protocols"), 2, ["a grid has one protocol"])
+
+
+def test_a_folder_of_seeds_is_one_method(metaccord: Run, place: Path) -> None:
+    assert metaccord(*COMMAND).code == 0
+    result = metaccord("compare all/maml all/reptile-agreement --tasks 5 --json")
+    assert result.code == 0, result.err
+    again = scores_of(metaccord(*COMMAND, "--json").out)
+    found = scores_of(result.out)["all/reptile-agreement"]
+    assert found["minus_first"] == again["reptile+agreement"]["minus_first"]
+    assert found["comparison"]["seeds"] == 2
+    assert found["comparison"]["anew"]["half"] >= found["minus_first"]["half"]
+
+
 def test_runs_on_other_tasks_are_refused(metaccord: Run, finished: Path, place: Path) -> None:
     copied(finished, place / "a")
     train(place / "b", "steps=1", "tasks.shots=5")
@@ -148,44 +194,16 @@ def test_runs_on_other_tasks_are_refused(metaccord: Run, finished: Path, place: 
     refused(metaccord("compare a c"), 2, ["c was trained for other tasks", "not compared"])
 
 
-def test_paired_over_seeds_by_hand() -> None:
-    """Gaps of the seed means 1, 2 and 6: mean 3, t(2) = 4.3027, deviation sqrt(7)."""
+def test_the_summary_by_hand() -> None:
+    """Gaps of the seed means 1, 2 and 6."""
     base = [scores([1.0, 3.0]), scores([0.0, 0.0]), scores([2.0, 2.0])]
     ours = [scores([2.0, 4.0]), scores([1.0, 3.0]), scores([9.0, 7.0])]
-    found = paired(ours, base)
-    assert found.mean == pytest.approx(3.0)
-    assert found.half == pytest.approx(4.3027 * math.sqrt(7) / math.sqrt(3), rel=1e-4)
+    found = mc.compare(ours, base)
     table = summary({"first": base, "second": ours})
-    assert table["second"]["minus_first"] == found._asdict()
+    assert table["second"]["minus_first"] == found.difference._asdict()
     assert table["second"]["mean"]["mean"] == pytest.approx((3 + 2 + 8) / 3)
+    assert table["second"]["comparison"]["names"] == ("second", "first")
     assert table["first"]["minus_first"] is None
-
-
-def test_paired_over_tasks_by_hand() -> None:
-    """Gaps 1, 2, 3, 6, although both columns vary far more."""
-    base, ours = scores([10.0, -50.0, 90.0, 0.0]), scores([11.0, -48.0, 93.0, 6.0])
-    found = paired([ours], [base])
-    assert found.mean == pytest.approx(3.0)
-    assert found.half == pytest.approx(1.96 * np.std([1, 2, 3, 6], ddof=1) / 2)
-
-
-def test_accuracies_come_before_losses() -> None:
-    losses, right = torch.ones(3, 1), torch.tensor([[0.0], [0.5], [1.0]])
-    one = mc.Scores(mc.Protocol(tasks=3), (1,), losses, right)
-    other = mc.Scores(mc.Protocol(tasks=3), (1,), losses, right / 2)
-    assert paired([one], [other]).mean == pytest.approx(0.25)
-
-
-@pytest.mark.parametrize("other", [{"statistics": "frozen"}, {"split": "validation"}, {"seed": 1}])
-def test_different_protocols_are_refused(other: dict[str, Any]) -> None:
-    base = scores([1.0, 2.0])
-    with pytest.raises(UsageError, match="different protocols"):
-        paired([scores([1.0, 2.0], **other)], [base])
-    with pytest.raises(UsageError, match="different protocols"):
-        paired([base, scores([1.0, 2.0], **other)], [base, base])
-    with pytest.raises(UsageError, match="different protocols"):
-        paired([scores([1.0, 2.0, 3.0])], [base])
-    assert paired([scores([1.0, 2.0], steps=3)], [scores([1.0, 2.0], steps=1)]).mean == 0
 
 
 def test_all_methods_meet_the_same_omniglot_tasks(

@@ -12,8 +12,8 @@ import torch
 
 import metaccord as mc
 from metaccord.cli import compare as module
-from metaccord.cli.compare import show
 from metaccord.cli.grid import bare_of, designed, report, responses, verdict
+from metaccord.cli.tables import show
 from metaccord.errors import UsageError
 from metaccord.factorial import Design, Effect, effects, percent
 from metaccord.statistics import Interval
@@ -30,7 +30,8 @@ LABELS = ["maml", "maml+agreement", "maml+coherent", "maml+agreement+coherent"]
 def scores(level: float, *, accuracy: bool = False) -> mc.Scores:
     """Return scores of two tasks with a mean of ``level``."""
     column = torch.tensor([[9.0, level - 0.1], [9.0, level + 0.1]])
-    return mc.Scores(mc.Protocol(tasks=2), (0, 1), column, column if accuracy else None)
+    where = mc.EpisodeSet("Sinusoid", (), "test", 0, 2, "d" * 64)
+    return mc.Scores(mc.Protocol(tasks=2), (0, 1), column, column if accuracy else None, where)
 
 
 def test_tables_picture_and_no_second_training(

@@ -10,28 +10,23 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor
 
-from metaccord.cli.evaluate import scored
+from metaccord.cli.evaluate import finite, scored
+from metaccord.cli.finished import finished
 from metaccord.cli.interrupt import listening
 from metaccord.cli.options import Folder, Interactions, Name, Number, Settings, Switch
 from metaccord.cli.process import tune_process
 from metaccord.cli.progress import shown
+from metaccord.cli.tables import Results, protocol_of, show, summary
 from metaccord.defaults import default
 from metaccord.errors import UsageError
 from metaccord.experiment import Experiment
 from metaccord.protocol import Protocol
-from metaccord.rundir import RunDirectory
 from metaccord.runs import run
-from metaccord.scores import Scores
-from metaccord.statistics import Interval, over_seeds, over_tasks
-from metaccord.stored import done, refuse_other_tasks, stored
+from metaccord.stored import done
 
 METHODS = "maml,maml+agreement"
 MOST_SEEDS = 10_000
-Results = dict[str, list[Scores]]
 
 
 def compare(
@@ -47,6 +42,7 @@ def compare(
     out: Folder = None,
     protocol: str = "transductive",
     tasks: int = 600,
+    across_protocols: Switch = False,
     json: Switch = False,
     set: Settings = (),
 ) -> int:
@@ -57,7 +53,8 @@ def compare(
     interactions over every base, and what each does alone and two do together.
 
     Args:
-        what: A family of tasks, or two or more folders of runs.
+        what: A family of tasks; or two or more folders of runs, folders that hold one run per seed,
+            or files of scores.
         methods: Methods with their interactions, for example maml,reptile,reptile+agreement.
         grid: Train every set of interactions over every base, and estimate effects.
         bases: Base methods of the grid, for example maml,anil (default: maml).
@@ -68,6 +65,8 @@ def compare(
         out: Folder for the runs (default: runs/compare-TASKS, with --grid runs/grid-TASKS).
         protocol: transductive, inductive or frozen.
         tasks: Number of test tasks.
+        across_protocols: Compare finished runs or scores although their protocols or tasks
+            differ; every line says so.
         json: Print one JSON object.
         set: Settings for all runs, as name=value.
     """
@@ -81,6 +80,8 @@ def compare(
     if not grid and (bases or with_ or fraction):
         raise UsageError("--bases, --with and --fraction belong to a grid: add --grid")
     if grid:
+        if across_protocols:
+            raise UsageError("--across-protocols is for finished runs: a grid has one protocol")
         from metaccord.cli.grid import crossed, designed  # it stands above this module
 
         if len(what) > 1 or methods != METHODS:
@@ -88,18 +89,18 @@ def compare(
         design = designed(what[0], bases, with_, fraction, settings)
         return crossed(what[0], design, seeds, settings, out, how, json)
     if len(what) > 1 or (Path(what[0]) / "run.json").exists():
-        folders = [Path(name) for name in what]
-        refuse_other_tasks({f: stored(RunDirectory.read(f)).tasks for f in folders})
-        results, code = {name: [scored(Path(name), how)[0]] for name in what}, 0
+        results, code = finished(what, how, across=across_protocols), 0
+    elif across_protocols:
+        raise UsageError("--across-protocols is for finished runs: trained ones share a protocol")
     else:
         folder = out or Path("runs") / f"compare-{what[0]}"
         results, code = trained(what[0], methods.split(","), seeds, settings, folder, how, json)
     if code:
         return code
     if json:
-        print(jsonlib.dumps(summary(results)))
+        print(jsonlib.dumps(finite(summary(results, across=across_protocols))))
     else:
-        show(results, str(how))
+        show(results, protocol_of(results), across=across_protocols)
     return 0
 
 
@@ -161,78 +162,3 @@ def trained(
 def folder_of(out: Path, label: str, seed: int) -> Path:
     """Return the folder of one run of a comparison."""
     return out / re.sub(r"[^\w.-]", "-", label) / f"seed-{seed}"
-
-
-def paired(ours: list[Scores], base: list[Scores]) -> Interval:
-    """Return the difference in accuracy, or loss, with its interval; episodes are shared.
-
-    Over seeds (Student's t) if there are several, else over tasks. The number of inner steps
-    belongs to the method and may differ.
-
-    Raises:
-        UsageError: if they were measured under different protocols.
-    """
-    if len({replace(scores.protocol, steps=None) for scores in (*ours, *base)}) > 1:
-        raise UsageError("numbers measured under different protocols are not compared")
-    gaps = [_values(a) - _values(b) for a, b in zip(ours, base, strict=True)]
-    if len(gaps) == 1:
-        return over_tasks(gaps[0].tolist())
-    return over_seeds([float(gap.mean()) for gap in gaps])
-
-
-def over(scores: list[Scores]) -> Interval:
-    """Return the accuracy, or loss, with its interval: over seeds if there are several."""
-    if len(scores) == 1:
-        return over_tasks(_values(scores[0]).tolist())
-    return over_seeds([float(_values(one).mean()) for one in scores])
-
-
-def summary(results: Results) -> dict[str, object]:
-    """Return all results and paired differences to the first method as one JSON object."""
-    base = next(iter(results))
-    return {
-        label: {
-            "mean": over(scores)._asdict(),
-            "minus_first": paired(scores, results[base])._asdict() if label != base else None,
-            "runs": [one.json() for one in scores],
-        }
-        for label, scores in results.items()
-    }
-
-
-def show(results: Results, protocol: str, bare: dict[str, str] | None = None) -> None:
-    """Print the table; a star marks a difference whose interval leaves out 0.
-
-    Args:
-        results: Scores by method.
-        protocol: How they were measured.
-        bare: For each method the one to take its difference to; None: the first.
-    """
-    base = next(iter(results))
-    against = dict.fromkeys(results, base) if bare is None else bare
-    several = len(results[base]) > 1
-    classifies = results[base][0].accuracies is not None
-    unit = "accuracy %" if classifies else "loss"
-    table = Table(title=f"{unit}, 95 % intervals over {'seeds' if several else 'tasks'}")
-    named = base if bare is None else "the bare base"
-    for column in ("method", unit, f"minus {named} (paired)"):
-        table.add_column(column)
-    factor = 100 if classifies else 1
-    for label, scores in results.items():
-        other = against.get(label, label)
-        gap = paired(scores, results[other]) if label != other else None
-        clear = gap is not None and abs(gap.mean) > gap.half
-        cells = [_cell(over(scores), factor), "" if gap is None else _cell(gap, factor)]
-        table.add_row(label, cells[0], cells[1] + (" *" if clear else ""))
-    console = Console()
-    console.print(table)
-    console.print(f"protocol: {protocol}; * the interval leaves out 0", highlight=False)
-
-
-def _values(scores: Scores) -> Tensor:
-    found = scores.losses if scores.accuracies is None else scores.accuracies
-    return found[:, -1]
-
-
-def _cell(interval: Interval, factor: float) -> str:
-    return f"{factor * interval.mean:.4g} ± {factor * interval.half:.2g}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from metaccord.cli.compare import folder_of, show, trained
+from metaccord.cli.compare import folder_of, trained
 from metaccord.cli.options import Settings
+from metaccord.cli.tables import show
 from metaccord.protocol import Protocol
 
 METHODS = ["reptile", "reptile+agreement"]

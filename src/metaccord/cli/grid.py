@@ -12,8 +12,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from metaccord.cli.compare import Results, over, paired, show, trained
+from metaccord.cli.compare import trained
 from metaccord.cli.evaluate import finite
+from metaccord.cli.tables import Results, cells, show
 from metaccord.defaults import default
 from metaccord.errors import UsageError, unknown
 from metaccord.factorial import Cell, Design, Effect, effects, percent
@@ -149,20 +150,17 @@ def report(design: Design, results: Results, found: dict[str, Effect]) -> dict[s
     """Return design, cells, effects and what cannot be told apart as one JSON tree."""
     first = next(iter(results.values()))[0]
     losses = first.accuracies is None
-    bare = bare_of(design)
-    cells = []
+    numbers, entries = cells(results, bare_of(design)), []
     for (label, scores), (base, chosen) in zip(results.items(), design.cells, strict=True):
-        other = bare.get(label, label)
-        gap = paired(scores, results[other])._asdict() if other != label else None
         words = [f for f in design.factors if f in chosen]
-        entry = {"label": label, "base": base, "with": words, **over(scores)._asdict()}
-        cells.append(entry | {"minus_bare": gap, "runs": [one.json() for one in scores]})
+        entry = {"label": label, "base": base, "with": words, **numbers[label]}
+        entries.append(entry | {"runs": [one.json() for one in scores]})
     return {
         "protocol": vars(first.protocol) | {"steps": None},
         "bases": design.bases,
         "factors": design.factors,
         "fraction": design.fraction,
-        "cells": cells,
+        "cells": entries,
         "unit": "per cent of the loss" if losses else "percentage points of accuracy",
         "effects": {name: _entry(effect, losses) for name, effect in found.items()},
         "aliases": design.aliases,
