@@ -47,9 +47,12 @@ def named(path: Path) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder; logging and plotting as a test needs them."""
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """An empty working folder and cache; logging and plotting as a test needs them."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("METACCORD_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("MPLBACKEND", "Agg")
     log = logging.getLogger("metaccord")
     before = log.propagate, log.level
@@ -91,7 +94,7 @@ def run(words: list[str]) -> None:
             assert not word.endswith(".py") or (ROOT / word).exists(), f"{word} does not exist"
     elif Path(program).name == "metaccord":
         verb = checked(rest)
-        if verb == "data" and "list" not in rest:
+        if verb == "data" and rest[1] not in ("list", "check"):
             return  # needs the network, or the data
         if "omniglot" in rest and not os.environ.get("METACCORD_DATA"):
             return

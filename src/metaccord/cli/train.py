@@ -51,16 +51,17 @@ def train(
     """Meta-train on a family of tasks, in one process or in those that torchrun starts.
 
     Args:
-        tasks: sinusoid, quadratics, omniglot, sign_digits, or graph:NAME such as
-            graph:coauthor_cs (graph:NAME:gcn, graph:NAME:sage for other networks); your own data:
-            table:FILE (CSV or Parquet; --set tasks.target=COLUMN tasks.group=COLUMN) or arrays:FILE
-            (npz with X, y, perhaps groups).
+        tasks: sinusoid, quadratics, omniglot, sign_digits, cifar_fs, fc100, mini_imagenet,
+            tiered_imagenet, cub, or graph:NAME such as graph:coauthor_cs (graph:NAME:gcn,
+            graph:NAME:sage for other networks); your own data: folders:PATH (pictures, a folder for
+            each class), table:FILE (CSV or Parquet; --set tasks.target=COLUMN tasks.group=COLUMN)
+            or arrays:FILE (npz with X, y, perhaps groups).
         method: maml (the default), fomaml, reptile, anil, boil, meta_sgd, maml_pp, imaml, warp,
             mgaug or finetune.
         with_: Interactions, separated by commas: agreement, sharing, cooperative, coherent; or
             pcgrad, aggregate.
-        steps: Meta-steps in all (default: 10000 sinusoid, 3000 omniglot and own pictures, 500
-            graph, 1000 others).
+        steps: Meta-steps in all (default: 10000 sinusoid, 1000 quadratics, sign_digits,
+            tables and arrays, 500 graph, 3000 other pictures).
         seed: Of initial weights and training tasks (default: 0).
         device: cpu (the default) or cuda.
         out: Folder of the run (default: runs/TASKS-METHOD-SEED).

@@ -113,7 +113,7 @@ class PictureCoding(Coding):
             pixels: uint8 ``[..., channels, size, size]``.
         """
         mean, deviation = (torch.tensor(x)[:, None, None] for x in (self.mean, self.deviation))
-        return pixels.float().sub_(mean).div_(deviation)
+        return torch.sub(pixels, mean).div_(deviation)  # of uint8 and float32: float32, at once
 
     def _read(self, paths: Sequence[Path]) -> Tensor:
         found = [decode(read_whole(p, FILE_BYTES), self.form, f"file {p}") for p in paths]

@@ -66,7 +66,7 @@ def load(place: str | Path | None = None) -> SignDigitPictures:
     Raises:
         DataError: if the file is not found, damaged, or another one.
     """
-    path = _find(place)
+    path = find(place)
     arrays = read_npz(path, _ARRAYS, _LIMITS)
     images, labels = arrays["images"], arrays["labels"]
     found = hashlib.sha256(images.data).hexdigest()
@@ -83,8 +83,15 @@ def load(place: str | Path | None = None) -> SignDigitPictures:
     return SignDigitPictures(np.ascontiguousarray(images.transpose(0, 3, 1, 2)), labels)
 
 
-def _find(place: str | Path | None) -> Path:
-    """Return the file; the places are searched in order."""
+def find(place: str | Path | None) -> Path:
+    """Return the file; nothing is read.
+
+    Args:
+        place: As in :func:`load`.
+
+    Raises:
+        DataError: if it is nowhere.
+    """
     named = os.environ.get("METACCORD_DATA")
     if place is not None:
         searched = [Path(place).expanduser()]

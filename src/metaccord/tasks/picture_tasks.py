@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from metaccord.codings.pictures import PictureCoding
 from metaccord.data.pictures.decoded import Decoded
@@ -38,6 +39,20 @@ class Held(NamedTuple):
 
     pictures: Decoded
     members: Mapping[str, Integers]
+
+
+class Drawn(NamedTuple):
+    """What tasks are made of.
+
+    Attributes:
+        rows: Pictures, the support set first, ``[T, ways, n]``.
+        classes: ``[T, ways]``.
+        keys: Seeds ``[T]`` of what a step draws.
+    """
+
+    rows: Integers
+    classes: Integers
+    keys: dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,23 +144,29 @@ class PictureTasks(TaskSource):
             )
         return members
 
-    def episodes(self, split: str, step: int, tasks: range) -> Episode:
-        """Return N-way K-shot tasks; see the base class."""
-        members, shots = self.classes(split), self.support_shots(split)
-        pictures, each = self.held().pictures, shots + self.queries
+    def drawn(self, split: str, step: int, tasks: range) -> Drawn:
+        """Return which pictures some tasks of a step are made of; nothing is decoded.
+
+        Args:
+            split, step, tasks: As for :meth:`episodes`.
+        """
+        members, each = self.classes(split), self.support_shots(split) + self.queries
+        recipe, starts = self.held().pictures.recipe, self.held().pictures.starts
         raw = self.draws(split, step, tasks, 2 + self.ways * (1 + each))
         own = raw[:, 2:].reshape(len(tasks), self.ways, 1 + each)
-        total = np.full(len(tasks), len(members))
-        chosen = members[distinct(own[..., 0], total)]  # [T, ways]
-        counts = np.array(pictures.recipe.counts)[chosen]
-        rows = pictures.starts[chosen][..., None] + distinct(own[..., 1:], counts)
-        keys = {**self.keys(raw), "classes": torch.from_numpy(chosen)}
-        coding = self.coding
+        chosen = members[distinct(own[..., 0], np.full(len(tasks), len(members)))]  # [T, ways]
+        inside = distinct(own[..., 1:], np.array(recipe.counts)[chosen])
+        return Drawn(starts[chosen][..., None] + inside, chosen, self.keys(raw))
+
+    def episodes(self, split: str, step: int, tasks: range) -> Episode:
+        """Return N-way K-shot tasks; see the base class."""
+        found, shots = self.drawn(split, step, tasks), self.support_shots(split)
+        pictures, coding = self.held().pictures, self.coding
         support, query = (
             _batch(pictures.rows(part.reshape(len(tasks), -1)), coding, self.ways)
-            for part in (rows[..., :shots], rows[..., shots:])
+            for part in (found.rows[..., :shots], found.rows[..., shots:])
         )
-        return Episode(support, query, keys)
+        return Episode(support, query, {**found.keys, "classes": torch.from_numpy(found.classes)})
 
 
 def _batch(pixels: NDArray[np.uint8], coding: PictureCoding, ways: int) -> Batch:

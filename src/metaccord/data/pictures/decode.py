@@ -25,7 +25,8 @@ MOST_PIXELS = 64_000_000
 """Larger pictures are refused before a pixel is decoded."""
 _AT_MOST = f"at most {MOST_PIXELS // 10**6} million are read, make it smaller"
 _SHORTEST = 4
-_FORMATS = ("PNG", "JPEG", "MPO")  # MPO: a JPEG with further views, as telephones make them
+_FORMATS = ("PNG", "JPEG")
+_JPEG = ("JPEG", "MPO")  # MPO: a JPEG with further views, as telephones make them
 _GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -163,7 +164,7 @@ def _brief(error: Exception) -> str:
 def _formed(picture: Any, form: Form) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
-    if picture.format in ("JPEG", "MPO") and picture.width * picture.height > 1 << 22:
+    if picture.format in _JPEG and picture.width * picture.height > 1 << 22:
         picture.draft(picture.mode, (4 * form.size, 4 * form.size))  # large: decode at a fraction
     picture = ImageOps.exif_transpose(picture)
     nearest = form.mode == "ink" and picture.mode == "1"
