@@ -22,6 +22,7 @@ START = {
     "compare": "compare sinusoid",
     "adapt": "adapt nowhere nowhere --out m",
     "predict": "predict nowhere nowhere",
+    "export": "export nowhere --out m.pt2",
     "analyse": "analyse nowhere",
     "plot": "plot nowhere",
     "report": "report nowhere",

@@ -18,6 +18,7 @@ from metaccord.cli.data import data
 from metaccord.cli.demo import demo
 from metaccord.cli.doctor import doctor
 from metaccord.cli.evaluate import evaluate
+from metaccord.cli.export import export
 from metaccord.cli.plot import plot
 from metaccord.cli.predict import predict
 from metaccord.cli.replay import replay
@@ -28,8 +29,8 @@ from metaccord.errors import MetaccordError, ResourceError
 from metaccord.launched import refuse_company
 
 VERBS = (
-    train, evaluate, compare, adapt, predict, analyse, plot, report, data, doctor, selftest, replay,
-    cite, demo,
+    train, evaluate, compare, adapt, predict, export, analyse, plot, report, data, doctor, selftest,
+    replay, cite, demo,
 )  # fmt: skip
 
 

@@ -2,8 +2,19 @@
 
 from metaccord.deploy.answers import Answers
 from metaccord.deploy.card import Card
+from metaccord.deploy.frozen import export
 from metaccord.deploy.load import load
 from metaccord.deploy.measure import Measured, measure
 from metaccord.deploy.predictor import Predictor
+from metaccord.deploy.step import export_adaptation
 
-__all__ = ["Answers", "Card", "Measured", "Predictor", "load", "measure"]
+__all__ = [
+    "Answers",
+    "Card",
+    "Measured",
+    "Predictor",
+    "export",
+    "export_adaptation",
+    "load",
+    "measure",
+]
