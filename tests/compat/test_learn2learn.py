@@ -113,6 +113,14 @@ def test_options_are_inherited_and_overridden() -> None:
     assert relative_error(rows(first)[0], rows(second)[0]) > 0.01
     assert relative_error(rows(first, first_order=False)[0], rows(second)[0]) == 0
     assert MAML(model, LR, allow_nograd=True).allow_unused
+    (x, y), query = tasks(1)[0].batches[0], tasks(1)[0].query
+    found = []
+    for order in (True, False):
+        learner = second.clone()
+        learner.adapt(criterion(learner(x), y), first_order=order)
+        found.append(grads_of(criterion(learner(query[0]), query[1]), model))
+    assert relative_error(found[0], rows(first, steps=1)[0]) == 0
+    assert relative_error(found[1], rows(second, steps=1)[0]) == 0
 
 
 def test_a_learned_rate_gets_its_gradient() -> None:

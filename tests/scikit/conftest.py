@@ -18,7 +18,7 @@ def waves() -> MetaRegressor:
         activation="tanh",
         shots=10,
         queries=20,
-        steps=250,
+        steps=300,
         tasks_per_step=8,
         outer_lr=0.01,
     ).meta_fit([sine(draw, 60) for _ in range(60)])
@@ -33,7 +33,7 @@ def animals() -> MetaClassifier:
         hidden=(32,),
         shots=3,
         queries=5,
-        steps=200,
+        steps=150,
         tasks_per_step=8,
         outer_lr=0.01,
     ).meta_fit([blobs(draw, 40) for _ in range(60)])

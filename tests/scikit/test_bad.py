@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.random import RandomState
@@ -147,6 +148,22 @@ def test_a_new_task_of_another_shape(fitted: MetaClassifier) -> None:
     own = MetaClassifier(labels="own", **SMALL).meta_fit(BLOBS)
     refused(DataError, ["y has 4 classes", "at most 3"], own.fit, x, np.arange(12) % 4)
     refused(ValueError, ["zero"], fitted.fit, x, y, np.zeros(12))
+
+
+def test_columns_in_another_order(fitted: MetaClassifier) -> None:
+    """A data frame says what its columns are; a swap would otherwise be silent."""
+    frames = [(pd.DataFrame(x[:, :2], columns=["width", "height"]), y) for x, y in BLOBS]
+    x, y = frames[0]
+    model = MetaClassifier(**SMALL).meta_fit(frames)
+    assert model.fit(x, y).predict(x).shape == (12,)
+    refused(
+        DataError, ["X: column 0 is called 'height'", "'width'"], model.fit, x[x.columns[::-1]], y
+    )
+    other = x.rename(columns={"height": "depth"})
+    refused(DataError, ["column 1 is called 'depth'", "'height'"], model.fit, other, y)
+    refused(DataError, ["task 1: column 1"], MetaClassifier(**SMALL).meta_fit, [(x, y), (other, y)])
+    assert model.fit(x.to_numpy(), y).meta_learned_, "an array has no names"
+    assert fitted.learned.names == ()
 
 
 def test_what_was_learned_cannot_be_changed_afterwards(fitted: MetaClassifier) -> None:

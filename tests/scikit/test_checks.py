@@ -12,7 +12,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import metaccord as mc
 from metaccord.scikit import EXPECTED_FAILED_CHECKS, MetaClassifier, MetaRegressor
 
-SMALL = {"hidden": (16,), "fresh_steps": 60, "inner_lr": 0.3}
+SMALL = {"hidden": (16,), "fresh_steps": 40, "inner_lr": 0.3}
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")

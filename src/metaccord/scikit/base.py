@@ -18,7 +18,7 @@ from metaccord.learner import Learner
 from metaccord.method import Method, initialise
 from metaccord.methods import maml
 from metaccord.scikit import settings
-from metaccord.scikit.data import Family
+from metaccord.scikit.data import Family, columns_of, other_columns
 from metaccord.scikit.episodes import Task, padded
 from metaccord.scikit.learned import Floats, Learned, Scaling
 from metaccord.train import copied, train
@@ -118,6 +118,7 @@ class MetaEstimator(BaseEstimator):
             classes=family.classes,
             losses=np.array(losses),
             tasks=family.tasks,
+            names=family.names,
         )
         return self
 
@@ -134,6 +135,9 @@ class MetaEstimator(BaseEstimator):
                 f"X has {x.shape[1]} features, but the tasks of meta_fit have "
                 f"{self.learned.model['inputs']}: give the same columns"
             )
+        own, names = columns_of(X), () if self.learned is None else self.learned.names
+        if own and names and own != names:
+            raise DataError(f"X: {other_columns(own, names)}")
         return x, targets
 
     def _adapt(

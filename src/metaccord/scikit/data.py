@@ -29,6 +29,7 @@ class Family(NamedTuple):
         inputs, targets: How they were scaled.
         classes: What all tasks share, or None.
         tasks: How many there are; 0: a source without end.
+        names: Of the columns, if they have any.
     """
 
     source: TaskSource
@@ -38,9 +39,23 @@ class Family(NamedTuple):
     targets: Scaling
     classes: NDArray[Any] | None
     tasks: int
+    names: tuple[str, ...] = ()
 
 
-def pairs(tasks: Any, *, numeric: bool) -> list[tuple[Floats, NDArray[Any]]]:
+class Pairs(NamedTuple):
+    """Checked tasks: features ``[n, F]`` and targets ``[n]`` of each, and names of the columns."""
+
+    tasks: list[tuple[Floats, NDArray[Any]]]
+    names: tuple[str, ...]
+
+
+def columns_of(inputs: Any) -> tuple[str, ...]:
+    """Return the names of a data frame's columns; () for what has none."""
+    names = [*getattr(inputs, "columns", ())]
+    return tuple(names) if all(isinstance(name, str) for name in names) else ()
+
+
+def pairs(tasks: Any, *, numeric: bool) -> Pairs:
     """Return each task's features ``[n, F]`` and targets ``[n]``.
 
     Args:
@@ -57,6 +72,7 @@ def pairs(tasks: Any, *, numeric: bool) -> list[tuple[Floats, NDArray[Any]]]:
             "a metaccord.tasks source"
         )
     found: list[tuple[Floats, NDArray[Any]]] = []
+    names: tuple[str, ...] = ()
     for number, pair in enumerate(tasks):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
             raise UsageError(f"task {number} is {type(pair).__name__}: each task is a pair (X, y)")
@@ -69,9 +85,21 @@ def pairs(tasks: Any, *, numeric: bool) -> list[tuple[Floats, NDArray[Any]]]:
                 f"task {number} has {found[-1][0].shape[1]} features but task 0 has "
                 f"{found[0][0].shape[1]}: all tasks need the same columns"
             )
+        if (own := columns_of(pair[0])) and names and own != names:
+            raise DataError(f"task {number}: {other_columns(own, names)}")
+        names = names or own
     if not found:
         raise DataError("tasks is empty: give at least one pair (X, y)")
-    return found
+    return Pairs(found, names)
+
+
+def other_columns(own: tuple[str, ...], names: tuple[str, ...]) -> str:
+    """Return what to say of columns that are not those of the first task."""
+    at = next((i for i, pair in enumerate(zip(own, names, strict=False)) if len({*pair}) > 1), -1)
+    return (
+        f"column {at} is called {own[at]!r}, but {names[at]!r} in meta_fit's first task: give the "
+        "same columns in the same order, X[names]"
+    )
 
 
 def _pair(inputs: Any, targets: Any, *, numeric: bool) -> tuple[Floats, NDArray[Any]]:
@@ -95,13 +123,13 @@ def regression(tasks: Any, *, scaled: bool, shots: int, queries: int, seed: int)
     """
     if isinstance(tasks, TaskSource):
         return _foreign(tasks, scaled=scaled, classifies=False)
-    found = pairs(tasks, numeric=True)
+    found, names = pairs(tasks, numeric=True)
     inputs = _scaling([x for x, _ in found], scaled)
     targets = _scaling([y[:, None] for _, y in found], scaled)
     none = np.zeros(0, np.int64)
     data = tuple(Task(inputs.apply(x), targets.apply(y[:, None])[:, 0], none) for x, y in found)
     source = Drawn(data=data, shots=shots, queries=queries, seed=seed)
-    return Family(source, found[0][0].shape[1], 1, inputs, targets, None, len(data))
+    return Family(source, found[0][0].shape[1], 1, inputs, targets, None, len(data), names)
 
 
 def classification(
@@ -122,7 +150,7 @@ def classification(
                 "labels='own' or 'auto', or give pairs (X, y)"
             )
         return _foreign(tasks, scaled=scaled, classifies=True)
-    found = pairs(tasks, numeric=False)
+    found, columns = pairs(tasks, numeric=False)
     own = [_classes(number, y) for number, (_, y) in enumerate(found)]
     try:
         every = np.array(sorted({name for names in own for name in names.tolist()}))
@@ -142,7 +170,8 @@ def classification(
         data=tuple(data), ways=ways, permute=not shared, shots=shots, queries=queries, seed=seed
     )
     classes = every if shared else None
-    return Family(source, found[0][0].shape[1], ways, inputs, Scaling.none(1), classes, len(data))
+    features, none = found[0][0].shape[1], Scaling.none(1)
+    return Family(source, features, ways, inputs, none, classes, len(data), columns)
 
 
 def _classes(number: int, y: NDArray[Any]) -> NDArray[Any]:

@@ -63,6 +63,7 @@ class Learned:
         classes: The classes that all tasks share, sorted; None: each task has its own.
         losses: Mean query loss after each meta-step (Reptile: support loss), ``[steps]``.
         tasks: Number of tasks; 0 if they came from a source without end.
+        names: Of the columns, if the tasks were data frames.
     """
 
     method: Method
@@ -73,6 +74,7 @@ class Learned:
     classes: NDArray[Any] | None = field(repr=False)
     losses: Floats = field(repr=False)
     tasks: int
+    names: tuple[str, ...] = field(default=(), repr=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Learned:
         """Return itself: scikit-learn copies parameters for each clone, and this never changes."""
