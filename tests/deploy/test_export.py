@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -20,13 +21,13 @@ from metaccord.errors import UsageError
 from metaccord.methods import anil, maml, meta_sgd, reptile
 from tests.deploy.support import PLAN, blobs, conv, sine, wave
 
+DOCS = Path(__file__).parents[2] / "docs"
 FRESH = """
-import sys
+import json, sys
 sys.modules["metaccord"] = None  # whatever asks for it fails
-import torch
-program = torch.export.load(sys.argv[1]).module()
-inputs = torch.load(sys.argv[2], weights_only=True)
-torch.save(program(*inputs), sys.argv[3])
+sys.path.insert(0, sys.argv[1])
+from service import Service
+print(json.dumps(Service(sys.argv[2]).answer(json.load(sys.stdin))))
 """
 
 
@@ -37,13 +38,15 @@ def learner(
     return mc.Learner(method, objective, mc.initialise(method, objective, seed=0))
 
 
-def elsewhere(program: Path, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Run a program in a fresh process that cannot import the library."""
-    given, found = program.with_name("given"), program.with_name("found")
-    torch.save(inputs, given)
-    subprocess.run([sys.executable, "-c", FRESH, program, given, found], check=True, timeout=120)
-    answer: Tensor = torch.load(found, weights_only=True)
-    return answer
+def elsewhere(program: Path, support: Tensor, targets: Tensor, queries: Tensor) -> Tensor:
+    """Ask the service of the documents in a fresh process that cannot import the library."""
+    names = ("support", "targets", "queries")
+    request = {k: v.tolist() for k, v in zip(names, (support, targets, queries), strict=True)}
+    words = [sys.executable, "-c", FRESH, DOCS, program]
+    done = subprocess.run(
+        words, input=json.dumps(request), capture_output=True, text=True, check=True, timeout=120
+    )
+    return torch.tensor(json.loads(done.stdout)["outputs"])
 
 
 def by_onnx(program: Path, *inputs: Tensor) -> Tensor:
@@ -167,7 +170,7 @@ def test_the_adaptation_of_perceptrons(
         if to == "onnx":
             answer = by_onnx(path, *inputs)
         elif kind is regression and given is support:
-            answer = elsewhere(path, inputs)
+            answer = elsewhere(path, *inputs)
         else:
             answer = torch.export.load(path).module()(*inputs)
         torch.testing.assert_close(answer, expected, rtol=1e-5, atol=1e-5)
@@ -243,6 +246,18 @@ def test_missing_packages_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UsageError, match=r"pip install 'metaccord\[onnx\]'"):
         mc.deploy.export(sine().predictor(wave()), tmp_path / "m.onnx", to="onnx")
+
+
+def test_the_service_refuses_what_does_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(DOCS))
+    service = importlib.import_module("service").Service
+    like = {"dtype": "float32", "shape": [2]}
+    assert service.tensor([[1, 2]], like).shape == (1, 2)
+    for bad in ([], [[1]], [1, 2]):
+        with pytest.raises(ValueError, match="expected"):
+            service.tensor(bad, like)
 
 
 def test_several_inputs_are_refused(tmp_path: Path) -> None:
