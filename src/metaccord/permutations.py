@@ -61,14 +61,16 @@ def ways_of(episodes: Episode) -> list[int]:
     Raises:
         DataError: if targets are no class numbers.
     """
-    targets = [part.targets for part in (episodes.support, episodes.query)]
-    for leaf in targets:
-        if not isinstance(leaf, Tensor) or leaf.is_floating_point() or int(leaf.min()) < 0:
+    parts = (episodes.support, episodes.query)
+    for part in parts:
+        leaf, padded = part.targets, isinstance(part.sizes, Tensor)
+        fits = isinstance(leaf, Tensor) and not leaf.is_floating_point()
+        if not fits or (not padded and int(leaf.min()) < 0):
             raise DataError("labels can only be permuted where targets are class numbers [T, n]")
     said = episodes.query.ways
     if isinstance(said, Tensor):
         return [int(w) for w in said]
-    largest = max(int(leaf.max()) for leaf in targets)
+    largest = max(int(part.targets.max()) for part in parts)
     return [largest + 1] * tree.tasks_in(episodes)
 
 
@@ -84,7 +86,7 @@ def relabelled(episodes: Episode, called: Tensor) -> Episode:
     many: Episode = tree.take(episodes, rows)
     support: Batch = many.support
     names = called.reshape(-1, width).to(support.targets.device)
-    flat = support.targets.flatten(1).clamp(max=width - 1)  # beyond is padding
+    flat = support.targets.flatten(1).clamp(0, width - 1)  # padding may be anything
     renamed = names.gather(1, flat.long()).view_as(support.targets).to(support.targets.dtype)
     return many._replace(support=support._replace(targets=renamed))
 
