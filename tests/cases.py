@@ -40,6 +40,7 @@ from metaccord.methods import (
 )
 from metaccord.rules import SGD, Adam, InnerRule, MetaSGD, Momentum, PerStep, Proximal
 from metaccord.tasks import TaskSource
+from metaccord.tasks import stacked as stacked_tasks
 from metaccord.tasks.stream import uniforms
 from metaccord.types import Batch, Episode, Params, Stacked
 from tests.reference.inner import Data, Task
@@ -289,6 +290,26 @@ class Blobs(TaskSource):
 
         shots = self.support_shots(split)
         return Episode(batch(pictures[:, :, :shots]), batch(pictures[:, :, shots:]), self.keys(raw))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ragged(Blobs):
+    """The same pictures in float64, two or three classes a task and another number of each."""
+
+    shots: int = 3
+
+    def episodes(self, split: str, step: int, tasks: range) -> Episode:
+        """Return tasks from which something was taken away."""
+        whole = super().episodes(split, step, tasks)
+        found, ways = [], [2 + (task + step) % 2 for task in tasks]
+        for task, count, one in zip(tasks, ways, tree.unbind(whole), strict=True):
+            batches = []
+            for batch in one[:2]:
+                own = batch.targets < count
+                x, y = batch.inputs[own].double(), batch.targets[own]
+                batches.append(Batch(x[task % 3 :], y[task % 3 :]))
+            found.append(Episode(*batches, one.extra))
+        return stacked_tasks(found, ways)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,6 +91,15 @@ class KnowsPlaces(Broken):
 
 
 @frozen
+class ReadsPadding(Broken):
+    def penalty(
+        self, own: Own, run: Adaptation, objective: Objective, axis: TaskAxis
+    ) -> torch.Tensor:
+        x = run.episodes.query.inputs.flatten(1).mean(1)  # [T]
+        return 0.1 * x * run.solution["head.bias"].flatten(1).sum(1)
+
+
+@frozen
 class DividesByZero(Broken):
     def reconcile(self, own: Own, rows: Stacked, run: Adaptation, axis: TaskAxis) -> Reconciled:
         return tree.scale(rows, 1.0 / tree.norm(rows)), {}

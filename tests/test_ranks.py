@@ -26,16 +26,25 @@ METHOD = METHOD.with_interaction(GradientAgreement())
 
 
 def stepped(axis: TaskAxis | None, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
-    """Two meta-steps, so that there is history; the first one's gradients and the running."""
-    goal, found = cases.objective("layernorm"), cases.episodes("layernorm")
-    size = 4 // world
-    mine = cases.tree.mapped(lambda leaf: leaf[rank * size : (rank + 1) * size], found)
-    state = mc.initialise(METHOD, goal)
-    for _ in range(2):
-        step = mc.meta_gradient(METHOD, goal, state, mine, axis)
-        params = {k: v - 0.1 * step.grads[k] for k, v in state.params.items()}
-        state = state._replace(params=params, running=step.running, step=state.step + 1)
-    return {**step.grads, **{f"running.{k}": v.contiguous() for k, v in step.running.items()}}
+    """Two meta-steps, so that there is history; the last gradients and the running means.
+
+    Of even tasks, and of tasks of different sizes, of which each rank slices its own.
+    """
+    found = {}
+    for kind, episodes in (
+        ("even", cases.episodes("layernorm")),
+        ("uneven", cases.uneven("layernorm")),
+    ):
+        goal, size = cases.objective("layernorm"), 4 // world
+        mine = cases.tree.split(episodes, size)[rank]
+        state = mc.initialise(METHOD, goal)
+        for _ in range(2):
+            step = mc.meta_gradient(METHOD, goal, state, mine, axis)
+            params = {k: v - 0.1 * step.grads[k] for k, v in state.params.items()}
+            state = state._replace(params=params, running=step.running, step=state.step + 1)
+        kept = {f"running.{k}": v.contiguous() for k, v in step.running.items()}
+        found |= cases.tree.under({**step.grads, **kept}, kind)
+    return found
 
 
 def main(rank: int, world: int, folder: str) -> None:

@@ -131,6 +131,8 @@ class Buckets:
 
     def split(self, rows: Tree) -> list[tuple[Tree, Any]]:
         """Return the rows ``[T, ...]`` of each bucket, with its key."""
+        if len(self._counts) == 1:  # untouched: not even the order of sums in the backward pass
+            return [(rows, next(iter(self._counts)))]
         rows = rows if self._order is None else tree.take(rows, self._order)
         pieces = tree.split(rows, [*self._counts.values()])
         return list(zip(pieces, self._counts, strict=True))
@@ -163,6 +165,12 @@ def over_tasks(plan: Plan, fn: Callable[..., Any]) -> Callable[..., Any]:
         return buckets.join([_bucket(plan, fn, key, piece) for piece, key in buckets.split(args)])
 
     return mapped
+
+
+def shapes(episodes: Episode) -> list[Key]:
+    """Return sizes and ways of each task: tasks with equal ones may share a ``vmap``."""
+    parts, tasks = (episodes.support, episodes.query), tree.tasks_in(episodes)
+    return _keys(parts, tasks) if is_uneven(episodes) else [()] * tasks
 
 
 def _keys(args: Sequence[Tree], tasks: int) -> list[Key]:

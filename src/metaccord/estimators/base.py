@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-import torch
-
-from metaccord import tree
+from metaccord import tree, uneven
 from metaccord.axis import TaskAxis
 from metaccord.types import Adaptation, Episode, MetaState, Params, Stacked
 
@@ -72,18 +70,19 @@ class Estimator(ABC):
         """Return one meta-gradient per task and the run without its graph, ``[T, ...]``.
 
         If no task sees another before ``reconcile``, the graphs of each chunk of tasks are
-        released before the next chunk is adapted.
+        released before the next chunk is adapted, and a chunk holds tasks of one shape.
         """
-        count = tree.tasks_in(episodes)
-        size = objective.plan.size(count)
-        if size == count or not method.interaction.independent:
+        size = objective.plan.size(tree.tasks_in(episodes))
+        buckets = uneven.Buckets(uneven.shapes(episodes))
+        parts = [part for bucket, _ in buckets.split(episodes) for part in tree.split(bucket, size)]
+        if len(parts) == 1 or not method.interaction.independent:
             return self.piece(method, objective, state, episodes, axis)
         found = [
             self.piece(method, objective, state, part, axis.piece(tree.tasks_in(part)))
-            for part in tree.split(episodes, size)
+            for part in parts
         ]
         rows, runs = ([*column] for column in zip(*found, strict=True))
-        return tree.join(rows, torch.cat), _joined(method, state, runs, episodes)
+        return buckets.join(rows), _joined(method, state, runs, episodes, buckets)
 
     @abstractmethod
     def piece(
@@ -98,19 +97,23 @@ class Estimator(ABC):
 
 
 def _joined(
-    method: Method, state: MetaState, runs: list[Adaptation], episodes: Episode
+    method: Method,
+    state: MetaState,
+    runs: list[Adaptation],
+    episodes: Episode,
+    buckets: uneven.Buckets,
 ) -> Adaptation:
     """Return one run of all tasks, copying nothing that is known: episodes, the start, the end."""
     count, rule = tree.tasks_in(episodes), method.rule
     start = tree.expand(tree.scope(state.params, "model"), count)
     moments = zip(*(r.path[1:] for r in runs), strict=True)
-    ends = [tree.join(list(moment), torch.cat) for moment in moments]
+    ends = [buckets.join(list(moment)) for moment in moments]
     path = ({k: start[k] for k in runs[0].initial}, *ends)
     still = {k: v for k, v in start.items() if k not in path[0]}
     learned = tree.expand(tree.scope(state.params, "rule"), count)
     solution = {**start, **rule.at(learned, still, rule.steps), **path[-1]}
     if "correct" in method.interaction.places:
-        solution = tree.join([r.solution for r in runs], torch.cat)
+        solution = buckets.join([r.solution for r in runs])
     bare = [(r.grads, r.carry, r.support_losses, r.losses, r.features, r.notes) for r in runs]
-    grads, carry, support, losses, features, notes = tree.join(bare, torch.cat)
+    grads, carry, support, losses, features, notes = buckets.join(bare)
     return Adaptation(path, grads, carry, solution, episodes, support, losses, features, notes)

@@ -38,7 +38,7 @@ def check_interaction(interaction: Interaction, *, base: Method | None = None) -
     Example:
         >>> from metaccord.interactions import GradientAgreement
         >>> len(check_interaction(GradientAgreement()))
-        14
+        15
     """
     under = base or maml(steps=2, lr=0.2)
     found = Case(under.with_interaction(interaction))
@@ -95,6 +95,7 @@ def _engine_checks(found: Case) -> list[Check]:
         ("chunks agree", found.chunks),
         ("checkpointed equals plain", found.checkpointed),
         ("functional route equals autograd route", found.functional),
+        ("padding of uneven tasks is never looked at", found.padded),
     ]
 
 

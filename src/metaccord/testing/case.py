@@ -106,6 +106,23 @@ class Case:
         """``torch.func.grad`` instead of ``torch.autograd``."""
         close(self.step(Plan(chunk="all", compile=True)).rows, self.step().rows)
 
+    def padded(self) -> None:
+        """Tasks of different sizes: what lies beyond a task's end changes nothing."""
+        sizes = torch.tensor([2, 4, 3, 4])
+        beyond = torch.arange(4) >= sizes[:, None]  # [T, n]
+
+        def ended(batch: Batch, value: float) -> Batch:
+            inputs, targets = (leaf.clone() for leaf in (batch.inputs, batch.targets))
+            inputs[beyond] = targets[beyond] = value
+            return Batch(inputs, targets, sizes)
+
+        first, other = (
+            self.step(episodes=self.episodes._replace(support=ended(s, v), query=ended(q, v)))
+            for s, q in [self.episodes[:2]]
+            for v in (torch.nan, 1.0)
+        )
+        equal((first.rows, first.notes, first.running), (other.rows, other.notes, other.running))
+
     def finite_at_zero(self) -> None:
         """A loss without slope."""
         goal = Objective(self.objective.model, lambda o, t: 0.0 * (o - t).sum(), ALL)

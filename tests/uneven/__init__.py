@@ -1,0 +1,1 @@
+"""Tasks of different sizes and ways."""
