@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 from metaccord.errors import DataError, MetaccordError, UsageError
 from metaccord.scikit import MetaClassifier, MetaRegressor
-from metaccord.tasks import Quadratics, Sinusoid
+from metaccord.tasks import Quadratics, Sinusoid, from_arrays, from_table
 from tests.scikit.families import blobs, sine
 
 DRAW = RandomState(0)
@@ -134,6 +134,20 @@ def test_labels_and_methods_that_do_not_fit() -> None:
     refused(UsageError, ["finetune", "labels='shared'"], own.meta_fit, BLOBS)
     other = MetaClassifier(labels="share", **SMALL)
     refused(UsageError, ["did you mean 'shared'?"], other.meta_fit, BLOBS)
+
+
+def test_sources_that_make_their_examples_themselves() -> None:
+    frame = pd.DataFrame({"who": np.repeat(np.arange(9), 8), "x": DRAW.normal(size=72)})
+    table = from_table(frame.assign(y=frame.x * 2), target="y", group="who", shots=2, queries=2)
+    refused(
+        UsageError, ["Table", "pairs (X, y)", "predictor"], MetaRegressor(**SMALL).meta_fit, table
+    )
+    x = DRAW.normal(size=(72, 2))
+    source = from_arrays(x, x, groups=frame.who, shots=2, queries=2)
+    refused(UsageError, ["Arrays has 2 targets"], MetaRegressor(**SMALL).meta_fit, source)
+    source = from_arrays(x, frame.who, shots=2, queries=2)
+    shared = MetaClassifier(labels="shared", **SMALL)
+    refused(UsageError, ["labels is 'shared'", "labels='auto'"], shared.meta_fit, source)
 
 
 @pytest.fixture(scope="module")

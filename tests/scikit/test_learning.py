@@ -16,8 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import metaccord as mc
-from metaccord.scikit import MetaClassifier, MetaRegressor
-from metaccord.tasks import Sinusoid
+from metaccord import tree
+from metaccord.errors import DataError
+from metaccord.scikit import MetaClassifier, MetaRegressor, data, settings
+from metaccord.tasks import Sinusoid, from_arrays
 from tests.scikit.families import NAMES, blobs, sine
 
 TASKS, FEW = 20, 10
@@ -143,6 +145,48 @@ def test_a_source_of_tasks_is_taken_as_well() -> None:
     model = MetaRegressor(hidden=(8,), steps=3, tasks_per_step=2).meta_fit(Sinusoid(shots=5))
     assert model.learned.tasks == 0
     assert model.fit(x, y).predict(x).shape == (10,)
+
+
+def test_a_source_that_scales_is_met_in_raw_numbers() -> None:
+    """``from_arrays`` standardises: ``fit`` gets the user's numbers and does the same to them."""
+    draw = RandomState(14)
+    x, group = 1000 + 50 * draw.normal(size=(240, 2)), np.repeat(np.arange(12), 20)
+    y = 7000 + 3 * x[:, 0]
+    source = from_arrays(x, y, groups=group, shots=5, queries=5)
+    model = MetaRegressor(hidden=(8,), steps=4, tasks_per_step=2, inner_steps=0)
+    model.meta_fit(source).fit(x[:20], y[:20])
+    objective = settings.objective_of(model.learned.model, classifies=False, seed=0, device="cpu")
+    episode = source.episodes("train", 0, range(1)).support
+    raw = source.coding.values(episode.targets[0]).double().numpy()[:, 0]
+    rows = [int(np.abs(y - value).argmin()) for value in raw]
+    foreign = data.regression(source, scaled=True, shots=1, queries=1, seed=0)
+    coded = foreign.source.episodes("train", 0, range(1)).support
+    assert np.allclose(model.inputs_.apply(x[rows]), coded.inputs[0].numpy(), atol=1e-5)
+    assert np.allclose(
+        model.targets_.apply(y[rows][:, None]), coded.targets["value"][0].numpy(), atol=1e-5
+    )
+    outputs = objective.predict(tree.scope(model.learned.state.params, "model"), coded.inputs[0])
+    expected = model.targets_.undo(outputs.detach().numpy())[:, 0]
+    assert np.allclose(model.predict(x[rows]), expected, rtol=1e-5)
+    assert 6000 < model.predict(x).mean() < 14000
+
+
+def test_shared_classes_of_a_source_are_known_by_name() -> None:
+    draw = RandomState(15)
+    parts = [blobs(draw, 30) for _ in range(12)]
+    x, group = np.concatenate([x for x, _ in parts]), np.repeat(np.arange(12), 30)
+    for names in (np.concatenate([y for _, y in parts]), np.tile(np.arange(3), 120)):
+        source = from_arrays(x, names, groups=group, aim="classes", shots=3, queries=3)
+        model = MetaClassifier(hidden=(8,), steps=2, tasks_per_step=2, inner_steps=0)
+        model.meta_fit(source)
+        every = model.fit(x[:30], names[:30])
+        logits = every.predict_proba(x[:30])[:, 1:]
+        two = names[:30] != every.classes_[0]
+        model.fit(x[:30][two], names[:30][two])
+        expected = logits / logits.sum(1, keepdims=True)
+        assert np.allclose(model.predict_proba(x[:30]), expected, atol=1e-12)
+        with pytest.raises(DataError, match="which no task of meta_fit had"):
+            model.fit(x[:2], ["wolf", "ant"])
 
 
 def test_shared_classes_keep_their_outputs(animals: MetaClassifier) -> None:

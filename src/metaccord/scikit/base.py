@@ -18,9 +18,10 @@ from metaccord.learner import Learner
 from metaccord.method import Method, initialise
 from metaccord.methods import maml
 from metaccord.scikit import settings
-from metaccord.scikit.data import Family, columns_of, other_columns
+from metaccord.scikit.data import Family
 from metaccord.scikit.episodes import Task, padded
 from metaccord.scikit.learned import Floats, Learned, Scaling
+from metaccord.scikit.pairs import columns_of, other_columns
 from metaccord.train import copied, train
 from metaccord.types import MetaState
 

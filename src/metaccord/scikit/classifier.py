@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 
+from metaccord.codings.arrays import label_texts
 from metaccord.errors import DataError, unknown
 from metaccord.scikit import data
 from metaccord.scikit.base import MetaEstimator
@@ -137,14 +138,17 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
                 )
             return np.arange(len(classes))
         names = learned.classes.tolist()
-        strange = [name for name in classes.tolist() if name not in names]
+        own = classes.tolist()
+        if names and isinstance(names[0], str):  # a source of tasks knows classes as text
+            own = label_texts(classes, "y")
+        strange = [name for name in own if name not in names]
         if strange:
             raise DataError(
                 f"y has the class {strange[0]!r}, which no task of meta_fit had (they share "
                 f"{', '.join(map(repr, names[:8]))}): meta_fit with tasks that have it, or with "
                 "labels='own' if names mean nothing from task to task"
             )
-        return np.array([names.index(name) for name in classes.tolist()])
+        return np.array([names.index(name) for name in own])
 
     def predict_proba(self, X: Any) -> Floats:
         """Return the probability of each of ``classes_``: ``[n, classes]``."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_consistent_length, column_or_1d
 
+from metaccord.codings import ArrayCoding
 from metaccord.errors import DataError, UsageError
 from metaccord.scikit.episodes import Drawn, Foreign, Task, flat
 from metaccord.scikit.learned import Floats, Scaling
+from metaccord.scikit.pairs import pairs
 from metaccord.tasks.checks import checked
 from metaccord.tasks.source import TaskSource
 
@@ -40,77 +39,6 @@ class Family(NamedTuple):
     classes: NDArray[Any] | None
     tasks: int
     names: tuple[str, ...] = ()
-
-
-class Pairs(NamedTuple):
-    """Checked tasks: features ``[n, F]`` and targets ``[n]`` of each, and names of the columns."""
-
-    tasks: list[tuple[Floats, NDArray[Any]]]
-    names: tuple[str, ...]
-
-
-def columns_of(inputs: Any) -> tuple[str, ...]:
-    """Return the names of a data frame's columns; () for what has none."""
-    names = [*getattr(inputs, "columns", ())]
-    return tuple(names) if all(isinstance(name, str) for name in names) else ()
-
-
-def pairs(tasks: Any, *, numeric: bool) -> Pairs:
-    """Return each task's features ``[n, F]`` and targets ``[n]``.
-
-    Args:
-        tasks: Pairs of what scikit-learn takes for X and y.
-        numeric: Whether targets are numbers.
-
-    Raises:
-        UsageError: if this is no list of pairs.
-        DataError: naming the task that is wrong.
-    """
-    if isinstance(tasks, str | dict) or not isinstance(tasks, Iterable):
-        raise UsageError(
-            f"tasks is {type(tasks).__name__}: give a list of pairs (X, y), one for each task, or "
-            "a metaccord.tasks source"
-        )
-    found: list[tuple[Floats, NDArray[Any]]] = []
-    names: tuple[str, ...] = ()
-    for number, pair in enumerate(tasks):
-        if not isinstance(pair, tuple | list) or len(pair) != 2:
-            raise UsageError(f"task {number} is {type(pair).__name__}: each task is a pair (X, y)")
-        try:
-            found.append(_pair(*pair, numeric=numeric))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"task {number}: {error}") from error
-        if found[-1][0].shape[1] != found[0][0].shape[1]:
-            raise DataError(
-                f"task {number} has {found[-1][0].shape[1]} features but task 0 has "
-                f"{found[0][0].shape[1]}: all tasks need the same columns"
-            )
-        if (own := columns_of(pair[0])) and names and own != names:
-            raise DataError(f"task {number}: {other_columns(own, names)}")
-        names = names or own
-    if not found:
-        raise DataError("tasks is empty: give at least one pair (X, y)")
-    return Pairs(found, names)
-
-
-def other_columns(own: tuple[str, ...], names: tuple[str, ...]) -> str:
-    """Return what to say of columns that are not those of the first task."""
-    at = next((i for i, pair in enumerate(zip(own, names, strict=False)) if len({*pair}) > 1), -1)
-    return (
-        f"column {at} is called {own[at]!r}, but {names[at]!r} in meta_fit's first task: give the "
-        "same columns in the same order, X[names]"
-    )
-
-
-def _pair(inputs: Any, targets: Any, *, numeric: bool) -> tuple[Floats, NDArray[Any]]:
-    x = check_array(inputs, dtype=np.float64, ensure_min_samples=2)
-    if numeric:
-        y = check_array(targets, ensure_2d=False, dtype=np.float64, input_name="y")
-    else:
-        y = np.asarray(targets)
-    y = column_or_1d(y)
-    check_consistent_length(x, y)
-    return x, y
 
 
 def regression(tasks: Any, *, scaled: bool, shots: int, queries: int, seed: int) -> Family:
@@ -144,12 +72,13 @@ def classification(
         shots, queries, seed: Of the episodes.
     """
     if isinstance(tasks, TaskSource):
-        if labels == "shared":
+        family = _foreign(tasks, scaled=scaled, classifies=True)
+        if labels not in ("auto", "own" if family.classes is None else "shared"):
             raise UsageError(
-                "labels is 'shared', but a source numbers the classes of each task anew: use "
-                "labels='own' or 'auto', or give pairs (X, y)"
+                f"labels is {labels!r}, but {type(tasks).__name__} says itself whether tasks share "
+                "their classes: use labels='auto'"
             )
-        return _foreign(tasks, scaled=scaled, classifies=True)
+        return family
     found, columns = pairs(tasks, numeric=False)
     own = [_classes(number, y) for number, (_, y) in enumerate(found)]
     try:
@@ -202,24 +131,48 @@ def _scaling(columns: list[Floats], scaled: bool) -> Scaling:
 
 def _foreign(source: TaskSource, *, scaled: bool, classifies: bool) -> Family:
     """Return the family of any source of tasks, scaled by its first ones."""
-    if source.classifies != classifies:
-        wanted = "MetaClassifier" if source.classifies else "MetaRegressor"
-        raise UsageError(f"{type(source).__name__} gives tasks for {wanted}: use that")
+    coding = _coding(source, classifies)
     first = checked(source, "train", 0, range(_PROBES))
     columns, values = [], []
     for batch in (first.support, first.query):
-        sizes: Any = getattr(batch, "sizes", ())
+        sizes: Any = batch.sizes
         x, y = flat(batch.inputs, "inputs", 2), flat(batch.targets, "targets", 2)
         true = [int(size) for size in sizes] if len(sizes) else [x.shape[1]] * len(x)
         columns += [rows[:size].numpy() for rows, size in zip(x, true, strict=True)]
         values += [rows[:size].numpy() for rows, size in zip(y, true, strict=True)]
-    inputs = _scaling(columns, scaled)
-    ways = 1 + int(max(rows.max() for rows in values)) if classifies else 0
-    targets = Scaling.none(1) if classifies else _scaling(values, scaled)
     if values[0].shape[1] != 1:
         raise UsageError(
             f"{type(source).__name__} has {values[0].shape[1]} targets for each example: the "
             "estimators learn one; use metaccord.train"
         )
+    inputs = _scaling(columns, scaled)
+    ways = 1 + int(max(rows.max() for rows in values)) if classifies else 0
+    targets = Scaling.none(1) if classifies else _scaling(values, scaled)
+    classes = None
+    if coding is not None and coding.aim == "classes":
+        classes, ways = np.array(coding.classes), len(coding.classes)
     wrapped = Foreign(source=source, ways=ways, inputs=inputs, targets=targets)
-    return Family(wrapped, columns[0].shape[1], ways or 1, inputs, targets, None, 0)
+    if coding is not None:  # what the source does to raw numbers, fit has to do, too
+        inputs = inputs.after(np.array(coding.centre), np.array(coding.scale))
+        if not classifies:
+            targets = targets.after(np.array(coding.target_centre), np.array(coding.target_scale))
+    return Family(wrapped, columns[0].shape[1], ways or 1, inputs, targets, classes, 0)
+
+
+def _coding(source: TaskSource, classifies: bool) -> ArrayCoding | None:
+    """Return how the source shifts and scales raw numbers, if it does.
+
+    Raises:
+        UsageError: for a source of the other kind, or one whose examples are no raw numbers.
+    """
+    name = type(source).__name__
+    if source.classifies != classifies:
+        wanted = "MetaClassifier" if source.classifies else "MetaRegressor"
+        raise UsageError(f"{name} gives tasks for {wanted}: use that")
+    coding = source.coding
+    if coding is None or isinstance(coding, ArrayCoding):
+        return coding
+    raise UsageError(
+        f"{name} makes its examples from columns or pictures, which fit(X, y) could not: give "
+        "pairs (X, y) instead, or use metaccord.train and learner.predictor"
+    )

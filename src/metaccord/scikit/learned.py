@@ -38,6 +38,10 @@ class Scaling:
         """Return the scaling that changes nothing."""
         return Scaling(np.zeros(count), np.ones(count))
 
+    def after(self, mean: Any, spread: Any) -> Scaling:
+        """Return the scaling that does another one first and then this."""
+        return Scaling(mean + spread * self.mean, spread * self.spread)
+
     def apply(self, values: Floats) -> Floats:
         """Return ``[n, F]`` in units of the spread."""
         return (values - self.mean) / self.spread
