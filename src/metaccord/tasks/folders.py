@@ -195,7 +195,7 @@ def from_folders(path: str | Path, **settings: Any) -> Folders:
         DataError: as :class:`Folders` does.
 
     Example:
-        >>> tasks = mc.tasks.from_folders("mushrooms", shots=5)  # doctest: +SKIP
+        ``tasks = mc.tasks.from_folders("mushrooms", shots=5)``
     """
     return Folders(path=str(path), **settings)
 

@@ -44,8 +44,7 @@ def from_hub(
         DataError: for an unknown column, or values that cannot be used.
 
     Example:
-        >>> dataset = datasets.load_from_disk("scans")              # doctest: +SKIP
-        >>> tasks = mc.tasks.from_hub(dataset, label="organ", shots=5)  # doctest: +SKIP
+        ``tasks = mc.tasks.from_hub(datasets.load_from_disk("scans"), label="organ", shots=5)``
     """
     names = getattr(dataset, "column_names", None)
     if not isinstance(names, list) or not hasattr(dataset, "__len__"):

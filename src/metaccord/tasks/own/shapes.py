@@ -35,7 +35,7 @@ def advice(shape: tuple[int, ...], outputs: int, classifies: bool, base: str) ->
         "class": "MLP", "inputs": math.prod(shape), "hidden": [64, 64], "outputs": outputs,
         "activation": "tanh",
     }  # fmt: skip
-    return Advice(model, _vectors(base), 1000, 16)
+    return Advice(model, _vectors(base, classifies), 1000, 16)
 
 
 def _pictures(base: str) -> dict[str, Any]:
@@ -48,10 +48,11 @@ def _pictures(base: str) -> dict[str, Any]:
     return special.get(base, {"steps": 1, "lr": 0.4})
 
 
-def _vectors(base: str) -> dict[str, Any]:
+def _vectors(base: str, classifies: bool) -> dict[str, Any]:
+    lr = 0.2 if classifies else 0.05
     special: dict[str, dict[str, Any]] = {
-        "reptile": {"steps": 5, "lr": 0.05, "batch": None},
-        "imaml": {"steps": 8, "lr": 0.05},
-        "maml_pp": {"steps": 3, "lr": 0.05, "horizon": 500},
+        "reptile": {"steps": 5, "lr": lr / 2 if classifies else lr, "batch": None},
+        "imaml": {"steps": 8, "lr": lr},
+        "maml_pp": {"steps": 3, "lr": lr, "horizon": 500},
     }
-    return special.get(base, {"steps": 3, "lr": 0.05})
+    return special.get(base, {"steps": 3, "lr": lr})
