@@ -63,9 +63,7 @@ def adapt(
         print(jsonlib.dumps({"model": str(out), **card.tree()}))
         return 0
     what = f"classes: {', '.join(card.classes)}" if card.classes else "regression"
-    print(
-        f"{out}: {card.method}, {card.steps} steps on {card.support['examples']} examples; {what}"
-    )
+    print(f"{out}: {card.method}, {card.made}; {what}")
     if found is not None:
         print(f"on unseen tasks: {found}")
     print(f"next: metaccord predict {out} INPUTS")

@@ -1,5 +1,6 @@
 """Taking an adapted model away: predictors, their folders, calibration and export."""
 
+from metaccord.deploy import hub
 from metaccord.deploy.answers import Answers
 from metaccord.deploy.card import Card
 from metaccord.deploy.frozen import export
@@ -15,6 +16,7 @@ __all__ = [
     "Predictor",
     "export",
     "export_adaptation",
+    "hub",
     "load",
     "measure",
 ]
