@@ -62,15 +62,14 @@ class Book:
     def note(self, record: Record) -> None:
         """Write one record, with what is measured beside the meta-step."""
         self.last = record
-        extras: dict[str, Any] = {}
         if self.watch(record):
             log.warning("%s", self.watch.message)
-            extras["warning"] = self.watch.message
+            record.extras["warning"] = self.watch.message
         every = self.experiment.validate_every
         if every and record.step % every == 0:
-            extras["validation"] = self._validated(record)
+            record.extras["validation"] = self._validated(record)
         if self.folder is not None:
-            self.folder.append({**record.json(), **extras})
+            self.folder.append(record.json())
 
     def is_due(self, record: Record) -> bool:
         """Say whether a checkpoint is to be written after this record."""

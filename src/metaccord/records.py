@@ -30,6 +30,7 @@ class Record:
             the averaged gradient; notes such as ``agreement.weights``.
         state: The live state: the next step changes its tensors in place.
         plan: How it was executed.
+        extras: What a run with a folder measured beside the meta-step: ``validation``, ``warning``.
     """
 
     step: int
@@ -38,6 +39,7 @@ class Record:
     state: MetaState = field(repr=False)
     optimizer: torch.optim.Optimizer = field(repr=False)
     plan: Plan = field(repr=False)
+    extras: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def loss(self) -> float:
@@ -53,7 +55,7 @@ class Record:
 
     def json(self) -> dict[str, Any]:
         """Return the numbers as one JSON object."""
-        return {"step": self.step, "seconds": self.seconds, **self.numbers}
+        return {"step": self.step, "seconds": self.seconds, **self.numbers, **self.extras}
 
 
 def collect(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from metaccord import jsontree
 from metaccord.records import Record
 
 EVERY = 10.0  # seconds between plain lines
@@ -29,7 +29,7 @@ def shown(
     """
     if as_json:
         for record in records:
-            print(json.dumps(record.json()), flush=True)
+            print(jsontree.encode(record.json(), "record"), flush=True)
             yield record
     elif sys.stderr.isatty():
         yield from _bar(records, title, start, steps)

@@ -32,6 +32,7 @@ from metaccord.runs import run
 from metaccord.serial import to_tree
 from metaccord.stored import done, refuse_changes, stored
 from metaccord.tasks import Nodes
+from metaccord.trackers.opening import checked, followed
 
 
 def train(
@@ -45,6 +46,7 @@ def train(
     out: Folder = None,
     resume: Switch = False,
     timeout: float = TIMEOUT,
+    track: Name = None,
     json: Switch = False,
     set: Settings = (),
 ) -> int:
@@ -67,11 +69,14 @@ def train(
         out: Folder of the run (default: runs/TASKS-METHOD-SEED).
         resume: Go on with the run in --out, exactly where it stopped.
         timeout: Seconds until a silent process of several is given up.
+        track: Trackers that get the same records, separated by commas: tensorboard, mlflow, wandb
+            (offline); their files are in RUN/trackers.
         json: One JSON object per meta-step on standard output.
         set: Any other setting as name=value, for example rule.lr=0.1 model.hidden=[40,40].
     """
     if not 0 < timeout <= 1e6:
         raise UsageError(f"--timeout is {timeout:g}: give seconds above 0, at most a million")
+    trackers = checked(track)
     with joined(timeout) as ranks:
         if ranks is None or ranks.rank == 0:
             given = {"steps": steps, "seed": seed, "device": device}
@@ -79,7 +84,7 @@ def train(
             job = _job(tasks, method, with_, [*settings, *set], out, resume)
             if ranks is not None:
                 spread(jsontree.encode(job.experiment.tree(), "settings").encode(), ranks)
-            return _lead(tasks, job, ranks, as_json=json)
+            return _lead(tasks, job, ranks, as_json=json, trackers=trackers)
         return _follow(Experiment.from_tree(jsontree.decode(spread(b"", ranks))), ranks)
 
 
@@ -135,8 +140,8 @@ def _short(tasks: str) -> str:
     return f"{family}-{Path(path).stem}" if family in OWN else tasks
 
 
-def _lead(tasks: str, job: _Job, ranks: Ranks | None, *, as_json: bool) -> int:
-    """Train, show and write, alone or as the first of several processes."""
+def _lead(tasks: str, job: _Job, ranks: Ranks | None, *, as_json: bool, trackers: list[str]) -> int:
+    """Train, show, track and write, alone or as the first of several processes."""
     experiment, folder, resume = job
     start = done(folder) if resume else 0
     if start >= experiment.steps:
@@ -151,8 +156,9 @@ def _lead(tasks: str, job: _Job, ranks: Ranks | None, *, as_json: bool) -> int:
     with listening() as interrupt:
         stop = _Stop(interrupt, ranks)
         records = run(experiment, folder, resume=resume, stop=stop, ranks=ranks)
+        seen = followed(records, trackers, folder, experiment.tree()) if trackers else records
         for record in shown(
-            records, title=title, start=start, steps=experiment.steps, as_json=as_json
+            seen, title=title, start=start, steps=experiment.steps, as_json=as_json
         ):
             step = record.step
     if stop.code:

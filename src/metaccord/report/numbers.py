@@ -108,7 +108,7 @@ def bins(count: int, most: int = BINS) -> list[np.ndarray]:
 def pooled(steps: np.ndarray, values: np.ndarray, most: int = BINS) -> dict[str, list[float]]:
     """Return neighbouring steps pooled: their last step, mean, and middle 90 %."""
     found: dict[str, list[float]] = {"x": [], "y": [], "low": [], "high": []}
-    for part in bins(len(steps), most):
+    for part in bins(len(steps), min(most, max(30, len(steps) // 8))):
         good = values[part][np.isfinite(values[part])]
         found["x"].append(float(steps[part[-1]]))
         found["y"].append(float(good.mean()) if len(good) else float("nan"))

@@ -23,8 +23,8 @@ def landscape(page: Context) -> Section | None:
         return None
     notes = [
         "Support loss above, query loss below, each over the plane through the meta-trained "
-        "weights and the solutions of two unseen tasks. Dark is low. The line is the way that "
-        "the task takes, the thin one that of the other task."
+        "weights and the solutions of two unseen tasks. The more blue, the lower the loss. The "
+        "thick line is the way that the task takes, the thin one that of the other task."
     ]
     if found.get("parallel"):
         notes.append("The two ways span no plane: the second axis is an arbitrary direction.")
@@ -60,8 +60,9 @@ def _panel(found: dict[str, Any], task: int, kind: str) -> Html:
         return 100 * (point[0] - x[0]) / wide, height * (1 - (point[1] - y[0]) / high)
 
     tracks = [_track([place(p) for p in found["paths"][i]], i == task) for i in (1 - task, task)]
-    spots = [_spot(*place(p), PLACES[i], height, own=i == task + 1)
-             for i, p in enumerate(found["points"])]  # fmt: skip
+    places = [place(p) for p in found["points"]]
+    middle = sum(y for _, y in places) / 3 + 1e-6
+    spots = [_spot(*one, PLACES[i], middle, own=i == task + 1) for i, one in enumerate(places)]
     image = tag("image", href=height_map(grids[kind == "query"], bands), x="0", y="0", width="100",
                 height=f"{height:.2f}", preserveAspectRatio="none")  # fmt: skip
     title = f"Task {task + 1}: {kind} loss"
@@ -95,10 +96,11 @@ def _track(places: list[tuple[float, float]], own: bool) -> Html:
     return tag("g", tag("path", d=f"M{words}", class_=name), *dots)
 
 
-def _spot(x: float, y: float, name: str, height: float, *, own: bool) -> Html:
-    at = "start" if x < 25 else "end" if x > 75 else "middle"
-    up = y + 6.5 if y < height / 2 else y - 3.5
-    mark = tag("circle", cx=f"{x:.2f}", cy=f"{y:.2f}", r="2" if own else "1.5",
+def _spot(x: float, y: float, name: str, middle: float, *, own: bool) -> Html:
+    """Return a mark with its name, on the side that is away from the other places."""
+    at = "start" if x < 15 else "end" if x > 85 else "middle"
+    up = y - 3.4 if y < middle else y + 6.0
+    mark = tag("circle", cx=f"{x:.2f}", cy=f"{y:.2f}", r="1.9" if own else "1.4",
                class_="place own" if own else "place")  # fmt: skip
     label = tag("text", name, x=f"{x:.2f}", y=f"{up:.2f}", text_anchor=at, class_="spot")
     return tag("g", mark, label)

@@ -39,9 +39,7 @@ def protocol(page: Context) -> Section | None:
         ]
     if rows:
         heads = ["File", "Run", "Step", "Accuracy or loss", "Protocol", "Hash", "Episodes"]
-        caption = (
-            "Results that `metaccord evaluate` kept; rows with different hashes differ in kind"
-        )
+        caption = "Results that metaccord evaluate kept; rows with different hashes differ in kind"
         parts.append(table(heads, rows, caption=caption))
     return section("protocol", "Protocol", *parts)
 
@@ -126,7 +124,8 @@ def cite(page: Context, entries: list[str]) -> Section | None:
                aria_label="BibTeX entries")  # fmt: skip
     button = tag("button", "Copy", type="button", data_copy="bibtex", class_="plain")
     said = paragraph(
-        "Please cite the methods that were used, and this library (CITATION.cff). `metaccord cite` "
-        "prints the same."
+        "Please cite the methods that were used, and this library (CITATION.cff). ",
+        tag("code", "metaccord cite RUN"),
+        " prints the same.",
     )
     return section("cite", "How to cite", said, button, body)

@@ -18,8 +18,12 @@ def title(page: Context) -> str:
     """Return the heading of the page."""
     tasks = family(page.stories[0].facts.settings["tasks"])
     names = [group.name for group in page.groups]
-    methods = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{methods} on {tasks}" if len(names) <= 3 else f"{len(names)} methods on {tasks}"
+    return f"{listed(names)} on {tasks}" if len(names) <= 3 else f"{len(names)} methods on {tasks}"
+
+
+def listed(names: list[str]) -> str:
+    """Return names with commas, the last one with "and"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def shape(settings: dict[str, Any]) -> str:
@@ -86,7 +90,7 @@ def _training(page: Context) -> str:
     first = page.stories[0].facts.settings
     tasks = family(first["tasks"])
     what = shape(first)
-    names = ", ".join(dict.fromkeys(g.name for g in page.groups))
+    names = listed([g.name for g in page.groups])
     counts = {len(g.stories) for g in page.groups}
     seeds = ""
     if counts != {1}:

@@ -6,7 +6,7 @@ from typing import Any
 
 from metaccord.report.charts import Line, Look, chart
 from metaccord.report.context import Context, Section, aside, grid, paragraph, section
-from metaccord.report.markup import Html
+from metaccord.report.markup import Html, tag
 from metaccord.report.stories import Story
 
 QUANTITIES = {
@@ -54,8 +54,11 @@ def trajectories(page: Context) -> Section | None:
         ),
         grid(*figures),
         aside(
-            "Of several seeds the first is shown. Train with --set keep_every=N for more points; "
-            "`metaccord analyse` measures more tasks and correlates these numbers with each other."
+            "Of several seeds the first is shown. Train with ",
+            tag("code", "--set keep_every=N"),
+            " for more points; ",
+            tag("code", "metaccord analyse"),
+            " measures more tasks and correlates these numbers with each other.",
         ),
     )
 
