@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -375,6 +377,23 @@ def test_a_module_that_cannot_be_copied_is_named() -> None:
     model.lock = (i for i in range(3))
     with pytest.raises(UsageError, match=r"Sequential cannot be copied: .*generator"):
         l2l.clone_module(model)
+
+
+def test_a_clone_is_freed_when_it_is_let_go() -> None:
+    """Without waiting for the garbage collector, which in long loops comes too late."""
+    model, (x, y) = built("convolutions"), tasks(1)[0].batches[0]
+    gc.collect()
+    gc.disable()
+    try:
+        learner = MAML(model, LR).clone()
+        learner.adapt(criterion(learner(x), y))
+        loss = criterion(learner(x), y)
+        kept = [weakref.ref(learner), weakref.ref(next(iter(learner.parameters())))]
+        loss.backward()
+        del learner, loss
+        assert [ref() for ref in kept] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_losses_of_one_entry_are_numbers() -> None:
