@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -39,6 +40,32 @@ def test_from_a_folder_to_a_number(metaccord: Run, root: Path) -> None:
     assert result.code == 0
     assert "accuracy" in result.out
     assert metaccord(f"train folders:birds --steps 3 --resume --out {run}").code == 0
+
+
+def test_a_run_adapts_and_predicts_without_its_folder(metaccord: Run, root: Path) -> None:
+    """New classes from one folder, then one picture and many; a broken one is refused."""
+    result = metaccord(f"train folders:birds --steps 2 --out run {SMALL} tasks.ways=2 model.ways=2")
+    assert result.code == 0, result.err
+    shutil.rmtree(root)
+    shutil.rmtree(os.environ["METACCORD_CACHE"])
+    folders._opened.cache_clear()
+    folder(Path("new"), {"owl": 3, "wren": 2}, side=30, seed=5)
+    result = metaccord("adapt run new --out model")
+    assert result.code == 0, result.err
+    result = metaccord("predict model new/owl/0001.png --json")
+    assert result.code == 0, result.err
+    (answer,) = json.loads(result.out)["predictions"]
+    assert "0001.png" in str(answer)
+    assert "owl" in str(answer)
+    result = metaccord("predict model new/wren --out answers.csv --picture answers.png")
+    assert result.code == 0, result.err
+    assert len(Path("answers.csv").read_text().splitlines()) == 3
+    assert Path("answers.png").read_bytes().startswith(b"\x89PNG")
+    (Path("new") / "owl" / "0001.png").write_bytes(b"x")
+    result = metaccord("adapt run new --out other")
+    assert result.code == 3
+    assert "owl/0001.png is no intact PNG" in result.err
+    assert not Path("other").exists()
 
 
 def test_a_resumed_run_refuses_a_changed_folder(metaccord: Run, root: Path) -> None:

@@ -112,8 +112,12 @@ class PictureCoding(Coding):
         Args:
             pixels: uint8 ``[..., channels, size, size]``.
         """
-        mean, deviation = (torch.tensor(x)[:, None, None] for x in (self.mean, self.deviation))
-        return torch.sub(pixels, mean).div_(deviation)  # of uint8 and float32: float32, at once
+        mean, deviation = (
+            np.array(x, np.float32)[:, None, None] for x in (self.mean, self.deviation)
+        )
+        found = np.subtract(pixels.numpy(), mean, dtype=np.float32)  # one pass; in torch it is two
+        found /= deviation
+        return torch.from_numpy(found)
 
     def _read(self, paths: Sequence[Path]) -> Tensor:
         found = [decode(read_whole(p, FILE_BYTES), self.form, f"file {p}") for p in paths]

@@ -136,6 +136,7 @@ BAD = {
     "one pixel": (encoded(Image.new("L", (1, 1))), "at least 4"),
     "a line": (encoded(Image.new("L", (1000, 2))), "at least 4"),
     "bomb": (claimed(30_000, 30_000), "at most 64 million"),
+    "above the cap": (claimed(9000, 9000), "has 9000x9000 pixels: at most 64 million"),
     "claims more than it has": (claimed(4000, 4000), "no intact"),
     "animated": (animated(), "animated"),
     "cut": (encoded(drawing(0, np.random.default_rng(0)))[:-200], "no intact"),

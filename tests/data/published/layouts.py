@@ -84,10 +84,10 @@ def cifar_archive(path: Path) -> Path:
 
 
 def cub_files(each: int = 2) -> dict[str, bytes]:
-    """CUB's members; pictures of a class do not stand together."""
+    """CUB's members; pictures of a class do not stand together, nor in order."""
     classes = [row[0] for row in facts("cub")["classes"]]
     pictures = {}
-    for i in range(each):
+    for i in reversed(range(each)):
         for number, name in enumerate(classes):
             kind = name.split(".")[1]
             pictures[f"{name}/{kind}_{i:04d}_{1000 * number + i}.jpg"] = picture(f"{name}{i}", 6)
