@@ -2,7 +2,7 @@ PYTHON ?= python3
 JOBS ?= 2
 PIP = .venv/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check install dev
+.PHONY: demo test check docs install dev
 .DEFAULT_GOAL := demo
 
 demo: install  ## install, compare Reptile with Gradient Agreement on sine waves, draw the result
@@ -12,9 +12,12 @@ test: dev  ## install and run the tests, two files at a time
 	.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 check: dev  ## lint and types
-	.venv/bin/ruff format --check src tests benchmarks experiments reliability docs
-	.venv/bin/ruff check src tests benchmarks experiments reliability docs
+	.venv/bin/ruff format --check src tests benchmarks experiments reliability docs examples
+	.venv/bin/ruff check src tests benchmarks experiments reliability docs examples
 	.venv/bin/mypy
+
+docs: dev  ## install and build the site, build/site/index.html; warnings are errors
+	OMP_NUM_THREADS=1 .venv/bin/python docs/site/build.py
 
 install: .venv/installed
 dev: .venv/developed

@@ -38,6 +38,7 @@ TINY = {  # added to commands that do not say themselves how much they do
     "train": {"--steps": "2"},
     "evaluate": {"--tasks": "4"},
     "compare": {"--steps": "2", "--tasks": "4", "--seeds": "2"},
+    "report": {"--quick": ""},
     "demo": {"--seeds": "2", "--set": "steps=2 plan.compile=false checkpoint_every=2"},
 }
 

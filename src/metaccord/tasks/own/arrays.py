@@ -45,8 +45,8 @@ class Arrays(OwnData):
         queries: Query examples, at most: of a smaller group or class it is what is left.
         standardise: Shift and scale inputs and numbers to predict: vectors of up to 10,000
             places each place by itself, other shapes as a whole.
-        path, split, split_seed, train, validation, test, minimum, accept_leaks, fingerprint,
-            data: See :class:`metaccord.tasks.own.OwnData`.
+        split, split_seed, train, validation, test, minimum, accept_leaks, fingerprint, data: See
+            :class:`metaccord.tasks.own.OwnData`.
         fitted: The coding, written down by a run.
         seed: Names the stream of episodes.
 
