@@ -86,6 +86,7 @@ def test_each_split_needs_enough() -> None:
 def test_identical_rows_are_found_across_splits_alone() -> None:
     rows = np.array([[1.0, 0.0], [1.0, -0.0], [2.0, 2.0], [2.0, 2.0], [1.0, 0.0]])
     digests = row_digests(rows)
+    assert digests[0] == digests[1] == digests[4]
     assert shared(digests, np.array([0, 0, 1, 1, 0])) is None
     assert shared(digests, np.array([0, 0, 1, 1, 2])) == (1, (0, 4))
     assert shared(digests, np.array([0, 0, 1, 1, -1])) is None

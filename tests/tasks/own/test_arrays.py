@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import metaccord as mc
 from metaccord.defaults import default
 from metaccord.errors import CheckpointError, DataError, UsageError
 from metaccord.tasks.source import SPLITS
+from tests.cli.support import call
 from tests.tasks.own.made import blobs, lines
 
 
@@ -195,6 +197,35 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     assert tasks.coding.shape == (3,)
     with pytest.raises(DataError, match=r"cannot be read from"):
         tasks.episodes("train", 0, range(1))
+
+
+FILES = {
+    "no zip": (b"X,y", r"is no npz file"),
+    "empty": (b"", r"is empty"),
+    "no X": ({"x": X, "y": Y}, r"no array 'X' \(did you mean 'x'\?\)"),
+    "objects": (
+        {"X": X, "y": np.array([None] * 24)},
+        r"'y' cannot be used \(it holds Python objects",
+    ),
+    "lengths": ({"X": X, "y": Y[1:]}, r"24 rows in X and 23 in y"),
+    "nan": ({"X": X * np.nan, "y": G}, r"X, row 0 is missing"),
+}
+
+
+@pytest.mark.parametrize("fault", FILES)
+def test_one_clear_line_for_a_bad_file(
+    fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, message = FILES[fault]
+    monkeypatch.chdir(tmp_path)
+    if isinstance(content, bytes):
+        (tmp_path / "a.npz").write_bytes(content)
+    else:
+        np.savez(tmp_path / "a.npz", **content)
+    found = call(capsys, "train", "arrays:a.npz", "--steps", "1")
+    assert (found.code, len(found.errors)) == (3, 1), found.err
+    assert re.search(message, found.errors[0]), found.errors
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
 def test_settings_reach_data_in_memory() -> None:
