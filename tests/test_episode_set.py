@@ -40,6 +40,9 @@ class Changed(cases.Blobs):
         if self.what == "input":
             query = query._replace(inputs=query.inputs.clone())
             query.inputs.view(len(tasks), -1)[-1, -1] *= 1 + 2**-23
+        if self.what == "support":
+            support = support._replace(inputs=support.inputs.clone())
+            support.inputs.view(len(tasks), -1)[0, 0] *= 1 + 2**-23
         if self.what == "target":
             support = support._replace(targets=support.targets.flip(1))
         if self.what == "type":
@@ -90,7 +93,7 @@ def test_processes_do_not_matter(how: str) -> None:
     assert hashed.result() == EpisodeSet.of(cases.Blobs(), PROTOCOL)
 
 
-@pytest.mark.parametrize("what", ["input", "target", "type", "class"])
+@pytest.mark.parametrize("what", ["input", "support", "target", "type", "class"])
 def test_equal_seeds_and_other_data_give_another_hash(what: str) -> None:
     """One number in its last bit is enough."""
     same, other = (EpisodeSet.of(Changed(what=w), PROTOCOL) for w in ("", what))

@@ -51,6 +51,8 @@ def of_run(run: Path, out: Path) -> list[Path]:
         "training": plots.training({label: [records]}),
         "error-by-step": plots.error_by_step({label: [scores]}),
     }
+    if scores.calibration is not None and scores.calibration.examples:
+        figures["reliability"] = plots.reliability({label: scores.calibration}, note=scores.how)
     episodes = tree.to(experiment.tasks.episodes("test", 0, range(TASKS)), objective.place())
     matrix = plots.task_cosines(experiment.method, objective, state, episodes)
     figures["cosines"] = plots.cosines(matrix, None)
