@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+import metaccord as mc
 from metaccord.statistics import over_seeds
 from tests.folder import FOLDER as DATA
 
@@ -114,3 +115,23 @@ def test_acceleration_by_hand(load) -> None:
     logs = over_seeds([math.log(4), math.log(2), 0.0])
     assert middle == pytest.approx(1.0)  # the geometric mean of 4, 2 and 1 is 2
     assert (low, high) == pytest.approx((math.expm1(logs.low), math.expm1(logs.high)))
+
+
+def test_the_same_models_measured_in_other_ways(load, tmp_path: Path, monkeypatch) -> None:
+    """A tiny cut: nothing is trained or measured twice, and a page comes out."""
+    monkeypatch.setenv("METACCORD_DATA", str(DATA))
+    module = load("reproduce")
+    monkeypatch.setattr(module, "SEEDS", range(2))
+    some = [line for i, line in enumerate(module.changes(mc.Protocol(tasks=2))) if i in (0, 1, 6)]
+    monkeypatch.setattr(module, "changes", lambda protocol: iter(some))
+    settings = (*module.SETTINGS, "steps=1", "model.hidden=4", "num_tasks=2", "tasks.queries=2")
+    for seed in range(2):
+        assert len(module.one_seed(seed, tmp_path, settings, 2)) == 3
+    assert module.one_seed(0, tmp_path, settings, 2) == {}
+    found = module.lines(tmp_path, 2)
+    assert [line["comparison"]["paired"] for line in found] == [True, True, True]
+    assert found[0]["by_seed"]["mean"] == 0
+    versions = {"torch": "t", "metaccord": "m"}
+    record = {"lines": found, "training": "t", "tasks": 2, "half_over_tasks": 0.01}
+    record |= {"command": "c", "hardware": "h", "date": "d", "versions": versions}
+    assert module.page(record).count("| the same |") == 2

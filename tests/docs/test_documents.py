@@ -120,7 +120,8 @@ def checked(words: list[str]) -> str:
     if words[0].startswith("-"):
         return ""
     assert words[0] in VERB, f"there is no verb {words[0]!r}"
-    known = {f"--{name.rstrip('_')}" for name in inspect.signature(VERB[words[0]]).parameters}
+    names = inspect.signature(VERB[words[0]]).parameters
+    known = {f"--{name.rstrip('_').replace('_', '-')}" for name in names}
     given = {word.split("=")[0] for word in words if word.startswith("--")}
     assert given <= known | {"--help"}, f"{words[0]} has no {sorted(given - known)}"
     return words[0]
