@@ -76,7 +76,7 @@ class Problem:
         return self._mapped(convert, self.copied().double())
 
     def _mapped(self, fn: Callable[[Tensor], Tensor], model: nn.Module) -> Problem:
-        support, query = (mc.Batch(*map(fn, batch)) for batch in self.episodes[:2])
+        support, query = (mc.Batch(*map(fn, batch[:2])) for batch in self.episodes[:2])
         return replace(self, model=model, episodes=mc.Episode(support, query))
 
 

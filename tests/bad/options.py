@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from PIL import Image
 
 from metaccord.experiment import Experiment
 from metaccord.serial import MODELS, VALUES, fields_of
@@ -51,7 +54,8 @@ def options() -> Iterator[Option]:
     for kind, cls in {"Experiment": Experiment, **VALUES, **MODELS}.items():
         for name, hint in fields_of(cls).items():
             for value in bad_for(hint):
-                yield Option(kind, name, value)
+                if value != -1 or (kind, name) not in SIGNED:
+                    yield Option(kind, name, value)
 
 
 def bad_for(hint: Any) -> list[Any]:
@@ -69,16 +73,42 @@ def _alike(one: Any, other: Any) -> bool:
     return type(one) is type(other) and repr(one) == repr(other)
 
 
+NEEDED: dict[str, Any] = {
+    "steps": 1,
+    "lr": 0.1,
+    "classes": 5,
+    "features": 3,
+    "graph": "g.npz",
+    "root": "nowhere",
+}
+OWN: dict[str, dict[str, Any]] = {
+    "ArrayCoding": {"shape": [2]},
+    "Column": {"name": "x"},
+    "TableCoding": {"columns": [{"class": "Column", "name": "x"}], "target": "y", "group": "g"},
+    "Table": {"path": "table.csv", "target": "y", "group": "g"},
+}
+SIGNED = {("Column", "centre"), ("TableCoding", "target_centre")}
+
+
+def furnish(place: Path) -> None:
+    """Make the table and the pictures that some classes look at as soon as they are built."""
+    rows = [f"{g},{row + g},{row * g}" for g in range(9) for row in range(24)]
+    OWN["Folders"] = {"path": str(place / "pictures")}
+    OWN["Table"]["path"] = str(place / "table.csv")
+    (place / "table.csv").write_text("\n".join(["g,x,y", *rows]) + "\n")
+    for name in "abcdefghi":
+        (place / "pictures" / name).mkdir(parents=True)
+        for number in range(24):
+            grey = Image.new("L", (9, 9), 8 * number)
+            grey.putpixel((ord(name) - 97, number % 9), 255)
+            grey.save(place / "pictures" / name / f"{number}.png")
+
+
 def valid(kind: str) -> dict[str, Any]:
     """Return the values that a class cannot do without."""
-    needed = {
-        "steps": 1,
-        "lr": 0.1,
-        "classes": 5,
-        "features": 3,
-        "graph": "g.npz",
-        "root": "nowhere",
-    }
     cls = {**VALUES, **MODELS, "Experiment": Experiment}[kind]
     known = fields_of(cls)
-    return {"class": kind, **{k: v for k, v in needed.items() if k in known}}
+    needed = {
+        k: v for k, v in NEEDED.items() if k in known and known[k] in (type(v), type(v) | None)
+    }
+    return {"class": kind, **needed, **OWN.get(kind, {})}

@@ -108,7 +108,7 @@ def records(*lines: Any) -> Harm:
     return content("records.jsonl", text.encode("utf-8", "surrogateescape"))
 
 
-READERS = ("evaluate run", "analyse run", "compare run run")
+READERS = ("evaluate run", "analyse run", "compare run ./run")
 RUN = ["run.json"]
 NEWER = ["run.json", "this version refuses", "version of metaccord that wrote it"]
 CONFIG: dict[str, tuple[Harm, list[str]]] = {

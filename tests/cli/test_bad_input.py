@@ -33,10 +33,8 @@ TYRO = {  # the parser's own messages, in its box
 OURS: dict[str, tuple[int, list[str]]] = {
     # names, each with the nearest one
     "train sinusoidd": (2, ["unknown tasks 'sinusoidd'", "did you mean 'sinusoid'?"]),
-    "train folders:x": (
-        2,
-        ["unknown tasks", "graph:NAME, omniglot, quadratics, sign_digits, sinusoid"],
-    ),
+    "train folder:x": (2, ["unknown tasks 'folder:x'", "did you mean 'folders:PATH'?"]),
+    "train folders:x": (3, ["x does not exist", "give a folder of class folders"]),
     "train graph:": (2, ["graph: needs the name of a graph", "graph:coauthor_cs"]),
     "train graph:x:gcm": (2, ["unknown graph model 'gcm': did you mean"]),
     "train sinusoid --method mamml": (2, ["unknown method 'mamml'", "did you mean 'maml'?"]),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from damage import graph
 
-from metaccord import checkpoint_files, learner, stored
+from metaccord import checkpoint_files, saved, stored
 from metaccord.data import graphs
 from metaccord.selftest.damage import Damages, damage, strike, victims
 
@@ -53,7 +53,7 @@ def test_a_reader_without_hashes_is_caught(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_reader_of_other_runs_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (stored, learner):
+    for module in (stored, saved):
         monkeypatch.setattr(module, "refuse_other", lambda *given: None)
     assert damage(tmp_path, Damages(0, 0, 60)).worst > 0
 

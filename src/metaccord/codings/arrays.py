@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metaccord.codings.base import Coding, Labelled, Unlabelled
 from metaccord.data.arrays import Array, read_array, read_arrays
-from metaccord.errors import DataError, unknown
+from metaccord.errors import DataError, UsageError, unknown
 from metaccord.types import Batch
 
 Aim = Literal["numbers", "classes", "new_classes"]
@@ -47,6 +47,13 @@ class ArrayCoding(Coding):
     scale: tuple[float, ...] = (1.0,)
     target_centre: tuple[float, ...] = (0.0,)
     target_scale: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if self.outputs < 1:
+            raise UsageError(f"outputs is {self.outputs}: it must be at least 1")
+        for name in ("scale", "target_scale"):
+            if not all(value > 0 for value in getattr(self, name)):
+                raise UsageError(f"{name} is {getattr(self, name)}: it must be above 0")
 
     def support(self, path: Path) -> Labelled:
         """Return the task in an npz file with ``X`` and ``y``; see the base class."""

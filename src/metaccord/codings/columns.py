@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaccord.data.tables import RawColumn, RawTable
-from metaccord.errors import DataError
+from metaccord.errors import DataError, UsageError
 
 log = logging.getLogger("metaccord")
 Floats = NDArray[np.float64]
@@ -39,6 +39,10 @@ class Column:
     scale: float = 1.0
     categories: tuple[str, ...] = ()
     indicator: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise UsageError(f"the column {self.name!r} has scale {self.scale}: it must be above 0")
 
     @property
     def width(self) -> int:

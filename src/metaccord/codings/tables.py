@@ -13,7 +13,7 @@ from torch import Tensor
 from metaccord.codings.base import Coding, Labelled, Unlabelled
 from metaccord.codings.columns import Column
 from metaccord.data.tables import RawTable, read_table
-from metaccord.errors import DataError, nearest
+from metaccord.errors import DataError, UsageError, nearest
 from metaccord.types import Batch
 
 
@@ -48,6 +48,10 @@ class TableCoding(Coding):
     separator: str | None = None
     decimal: str = "."
     left_out: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.target_scale > 0:
+            raise UsageError(f"target_scale is {self.target_scale}: it must be above 0")
 
     @property
     def features(self) -> int:

@@ -43,6 +43,7 @@ class Drawn(TaskSource):
         seed: Names the stream of episodes.
 
     Raises:
+        UsageError: for a number of classes that is none.
         DataError: when a task is drawn: if the function gives no task, or another one when it
             draws with the same numbers again.
     """
@@ -53,6 +54,13 @@ class Drawn(TaskSource):
     function: Drawer | None = field(
         default=None, repr=False, compare=False, metadata={"stored": False}
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classes < 0 or self.classes == 1:
+            raise UsageError(
+                f"tasks.classes is {self.classes}: use 0 for numbers, or at least 2 classes"
+            )
 
     @property
     def classifies(self) -> bool:  # type: ignore[override]
@@ -177,8 +185,6 @@ def from_function(
     """
     if not callable(function):
         raise UsageError(f"from_function takes a function, not {type(function).__name__}")
-    if classes < 0 or classes == 1:
-        raise UsageError(f"classes is {classes}: use 0 for numbers, or at least 2")
     name = getattr(function, "__qualname__", type(function).__name__)
     tasks = Drawn(
         name=name, classes=classes, shots=shots, queries=queries, function=function, **settings
