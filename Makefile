@@ -2,14 +2,17 @@ PYTHON ?= python3
 JOBS ?= 2
 PIP = .venv/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test check docs install dev
+.PHONY: demo test long check docs install dev
 .DEFAULT_GOAL := demo
 
 demo: install  ## install, compare Reptile with Gradient Agreement on sine waves, draw the result
 	.venv/bin/python -m metaccord demo --out demo
 
-test: dev  ## install and run the tests, two files at a time
-	.venv/bin/python -m pytest --numprocesses $(JOBS) --dist loadfile
+test: dev  ## install and run the tests, two at a time
+	.venv/bin/python -m pytest -m "not long" --numprocesses $(JOBS) --dist worksteal
+
+long: dev  ## the tests that make test leaves out
+	.venv/bin/python -m pytest -m long
 
 check: dev  ## lint and types
 	.venv/bin/ruff format --check src tests benchmarks experiments reliability docs examples

@@ -51,7 +51,7 @@ def test_errors_are_factors_either_way() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_benchmark_counts_and_reports(tmp_path: Path) -> None:
     """Two processes; the report needs all cases, so it is made from the record that is kept."""
     env = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -83,7 +83,7 @@ def test_turns_without_meaning_are_refused(kind: type[MAML]) -> None:
             kind(**options)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:torch")
 @pytest.mark.parametrize("name", ["annealed", "implicit"])
 def test_compiled_equals_eager(name: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -162,7 +162,7 @@ def test_features_of_bfloat16_forwards_are_widened() -> None:
     assert torch.equal(outputs, goal.predict(goal.trainable(), x))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning:torch")
 def test_one_graph_holds_it() -> None:

@@ -59,6 +59,7 @@ def test_the_archives_give_the_same_bits(archives: Path, entry: DataSet, cache: 
     assert not cache.exists()
 
 
+@pytest.mark.long
 def test_the_folders_give_the_same_bits(unpacked: Path) -> None:
     (unpacked / "images_background" / "Latin" / ".DS_Store").write_bytes(b"ignored")
     assert omniglot.verify(unpacked) == omniglot.Source("folders", unpacked)

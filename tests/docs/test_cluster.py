@@ -26,7 +26,7 @@ LAUNCHED = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_for_one_machine_run_in_order(tmp_path: Path) -> None:
     """As on the page, for two meta-steps; what goes on goes on to the third."""
     assert any("--resume" in words for words in LAUNCHED)

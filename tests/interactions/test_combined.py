@@ -197,7 +197,7 @@ def trained(plan: mc.Plan) -> tuple[mc.MetaState, list[mc.Record]]:
     return records[-1].state, records
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::UserWarning:torch")
 def test_training_compiled_equals_eager(caplog: pytest.LogCaptureFixture) -> None:

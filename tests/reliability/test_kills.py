@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 def test_forked_trainings(tmp_path: Path) -> None:
-    found = kills(tmp_path, 60)
+    found = kills(tmp_path, 40)
     print(found.detail)
     assert found.ok, found
 

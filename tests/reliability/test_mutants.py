@@ -73,6 +73,7 @@ def test_verdicts(bench: Bench, before: str, after: str, word: str) -> None:
     assert (bench.root / "src" / "toy.py").read_text() == SOURCE
 
 
+@pytest.mark.long
 def test_tests_that_fail_anyway_judge_nothing(bench: Bench) -> None:
     (bench.root / "tests" / "test_toy.py").write_text(f"def test_red():\n    assert False\n{TEST}")
     found = bench.judge("src", one("return other", "return None"), ["tests/test_toy.py"])

@@ -36,12 +36,12 @@ def test_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_lost_process(tmp_path: Path) -> None:
-    found = deaths(tmp_path, 6)
+    found = deaths(tmp_path, 3)
     print(found.detail)
     assert found.ok, found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_launcher_starts_again_after_a_death(tmp_path: Path) -> None:
     """A process kills itself once; torchrun starts all again, and the run resumes by itself."""
     program = tmp_path / "once.py"

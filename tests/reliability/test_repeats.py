@@ -22,6 +22,7 @@ def test_third():
 """
 
 
+@pytest.mark.long
 def test_an_order_that_matters_is_caught(tmp_path: Path) -> None:
     """In half of the orders the second test comes too early; the same seed is the same order."""
     (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "-q"\n')

@@ -40,6 +40,7 @@ def test_signals_to_ranks(tmp_path: Path) -> None:
     assert found.ok, found
 
 
+@pytest.mark.long
 def test_a_rank_that_decides_alone_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,6 +41,7 @@ def _graph(held: list[Any]) -> Callable[..., Any]:
     return collect
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["tensors", "handles", "threads"])
 def test_leaks_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     held: list[Any] = []

@@ -166,6 +166,7 @@ train(folder, 6, "wandb", resume=True)
 """
 
 
+@pytest.mark.long
 def test_wandb_offline(tmp_path) -> None:
     """In a process of its own: W&B starts another one."""
     env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "WANDB_MODE": "offline"}
