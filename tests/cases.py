@@ -27,6 +27,7 @@ from metaccord.interactions import (
     PCGrad,
     Together,
 )
+from metaccord.keys import seeded
 from metaccord.methods import (
     anil,
     boil,
@@ -168,8 +169,7 @@ NORMS = ("batchnorm2d", "instancenorm2d", "groupnorm", "batchnorm1d", "layernorm
 
 def module(name: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> nn.Module:
     """Build a model of the matrix with weights from a seed; every norm gets a random scale."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         found = MODELS[name].build()
         for part in found.modules():
             if "Norm" in type(part).__name__:

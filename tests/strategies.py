@@ -31,6 +31,7 @@ LIMITS = st.none() | RATES
 COUNTS = st.integers(0, 50)
 SIZES = st.integers(1, 50)
 MAYBE = st.none() | SIZES
+SCALES = st.lists(RATES, min_size=1, max_size=3).map(tuple)
 NUMBERS = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=3).map(tuple)
 SEEDS = st.integers(0, 2**63 - 1)
 WORDS = st.lists(st.sampled_from(["head", "body.0", "batchnorm"]), unique=True).map(tuple)
@@ -114,8 +115,8 @@ _CODINGS: dict[type, Fields] = {
     ArrayCoding: {
         "shape": st.lists(SIZES, max_size=3).map(tuple),
         "aim": st.sampled_from(["numbers", "classes", "new_classes"]), "outputs": SIZES,
-        "classes": st.lists(st.text()).map(tuple), "centre": NUMBERS, "scale": NUMBERS,
-        "target_centre": NUMBERS, "target_scale": NUMBERS,
+        "classes": st.lists(st.text()).map(tuple), "centre": NUMBERS, "scale": SCALES,
+        "target_centre": NUMBERS, "target_scale": SCALES,
     },
 }  # fmt: skip
 _OWN: Fields = {
