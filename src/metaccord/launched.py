@@ -88,10 +88,8 @@ def _started() -> bool:
 
 
 def _met(timeout: float) -> Peers:
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    backend = _own_device()
     limit: Any = timedelta(seconds=timeout)
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
     def meet() -> Peers:
         notes, rank, count = next(iter(rendezvous("env://", timeout=limit)))
@@ -108,6 +106,19 @@ def _met(timeout: float) -> Peers:
             f"rank {os.environ['RANK']} did not meet the others at {where} within {timeout:g} s: "
             f"{' '.join(str(error).split())[:200]}; see that all are started and reach that host"
         ) from error
+
+
+def _own_device() -> str:
+    """Take a GPU, if there are any, and return what connects the processes.
+
+    NCCL wants a device for each process; those that share one exchange through gloo.
+    """
+    if not torch.cuda.is_available():
+        return "gloo"
+    devices = torch.cuda.device_count()
+    torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % devices)
+    shared = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > devices
+    return "cpu:gloo,cuda:gloo" if shared else "cpu:gloo,cuda:nccl"
 
 
 def _deaf(meet: Callable[[], Peers]) -> Peers:

@@ -181,7 +181,8 @@ def _work(
 
 def surroundings(rank: int, world: int, port: int) -> Iterator[tuple[str, str]]:
     """Give the variables of the environment that a launcher gives to one of its processes."""
-    yield from (("RANK", str(rank)), ("LOCAL_RANK", str(rank)), ("WORLD_SIZE", str(world)))
+    yield from (("RANK", str(rank)), ("WORLD_SIZE", str(world)))
+    yield from (("LOCAL_RANK", str(rank)), ("LOCAL_WORLD_SIZE", str(world)))
     yield from (("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", str(port)))
 
 
