@@ -88,11 +88,11 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def compiles() -> bool:
-    """Say whether ``torch.compile`` works here; imports and tool chain are warm afterwards."""
+def compiles(device: str) -> bool:
+    """Say whether ``torch.compile`` works for a device; imports and tool chain are warm then."""
     warnings.filterwarnings("ignore", ".*torch.jit.*", DeprecationWarning)
     try:
-        torch.compile(torch.sin, fullgraph=True)(torch.ones(2))
+        torch.compile(torch.sin, fullgraph=True)(torch.ones(2, device=device))
     except Exception as error:  # a missing compiler shows in many ways
         print(f"torch.compile does not work here, its contestants stay out: {error!r:.200}")
         return False

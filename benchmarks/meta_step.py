@@ -199,7 +199,7 @@ def main(words: list[str] | None = None) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     torch.backends.cudnn.allow_tf32 = False  # or float32 agrees to three digits only
-    options.compile = options.compile and compiles()
+    options.compile = options.compile and compiles(options.device)
     record: Result = described(options)
     print(", ".join(f"{k} {v}" for k, v in record["machine"].items()))
     libraries = {}

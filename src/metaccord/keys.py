@@ -25,20 +25,19 @@ _SEEDING = threading.RLock()
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators for code that draws from them, and put them back afterwards.
 
-    One thread at a time: the generators belong to the process.
+    Those of the CPU and of all GPUs in use; one thread at a time, since they belong to the process.
 
     Args:
         seed: Of all draws inside.
-        device: Where they are made; None: on the CPU.
     """
-    cuda = device is not None and device.type == "cuda"
-    with _SEEDING, torch.random.fork_rng([device] if cuda else []):
+    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
+    with _SEEDING, torch.random.fork_rng(gpus):
         torch.default_generator.manual_seed(seed)
-        if device is not None and cuda:
-            torch.cuda.default_generators[device.index].manual_seed(seed)
+        for index in gpus:
+            torch.cuda.default_generators[index].manual_seed(seed)
         yield
 
 

@@ -231,9 +231,10 @@ class Objective:
 def reinitialised(objective: Objective, seed: int) -> Params:
     """Return trainable parameters drawn anew by each module's ``reset_parameters``.
 
-    Modules that have none keep the weights that they were built with, with a notice.
+    Modules that have none keep the weights that they were built with, with a notice. The draws are
+    made on the CPU: the same weights on every device.
     """
-    twin = copy.deepcopy(objective.model)
+    twin = copy.deepcopy(objective.model).cpu()
     kept = []
     with seeded(seed):
         for name, module in reversed(list(twin.named_modules())):
@@ -244,4 +245,5 @@ def reinitialised(objective: Objective, seed: int) -> Params:
                 kept.append(name or type(module).__name__)
     if kept:
         log.warning("%s has no reset_parameters: its weights stay as built", ", ".join(kept))
-    return {n: p for n, p in twin.named_parameters() if p.requires_grad}
+    place = objective.place()
+    return {n: p.to(place) for n, p in twin.named_parameters() if p.requires_grad}

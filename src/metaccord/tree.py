@@ -123,7 +123,7 @@ def to(tree: Tree, device: torch.device) -> Tree:
     def moved(part: Tensor | Batch) -> Tensor | Batch:
         if isinstance(part, Batch):
             return part._replace(inputs=to(part.inputs, device), targets=to(part.targets, device))
-        return part.to(device, non_blocking=True)
+        return part.to(device, non_blocking=device.type != "cpu")  # a host reads what has arrived
 
     found: Tree = pytree.tree_map_only(
         (Tensor, Batch), moved, tree, is_leaf=lambda part: isinstance(part, Batch)

@@ -90,7 +90,7 @@ class Aggregate(Interaction):
         if not matrix.isfinite().all():  # not the aggregator's fault: the mean will be refused
             return rows, {}
         order = keys.argsort(stable=True)
-        with seeded(int(mix(keys, _SALT).sum()), matrix.device):
+        with seeded(int(mix(keys, _SALT).sum())):
             found, weighs = self._applied(matrix[order])
         self._check(found, axis.count if weighs else matrix.shape[1])
         found = found.detach().to(matrix.dtype)

@@ -107,7 +107,7 @@ def _places(axes: Axes, plane: Plane, shares: Tensor | None, task: int) -> None:
     for other in (1 - task, task):
         colour = OWN if other == task else OTHER
         ends = [np.zeros(2), points[other + 1]]
-        track = np.stack(ends) if shares is None else shares[other].numpy() @ points[1:]
+        track = np.stack(ends) if shares is None else shares[other].cpu().numpy() @ points[1:]
         axes.plot(*track.T, color=colour, lw=2.2, path_effects=[_HALO], zorder=3 + (other == task))
         axes.plot(*track[1:-1].T, "o", color=colour, ms=4, mec="white", mew=0.8, zorder=5)
     spots = spread(points * (72 * WIDE / float(plane.x[-1] - plane.x[0])))
