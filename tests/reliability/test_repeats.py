@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from repeats import QUICK, outcome, repeat
+from repeats import CORE, outcome, repeat, slow
 
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 FLAKY = """
@@ -39,6 +39,20 @@ def test_an_order_that_matters_is_caught(tmp_path: Path) -> None:
     assert "test_second" in found.detail
 
 
+@pytest.mark.long
+def test_slow_tests_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\naddopts = "-q"\n')
+    (tmp_path / "test_some.py").write_text(
+        "import time, pytest\n\n"
+        "@pytest.mark.parametrize('pause', [0, 0.1], ids=['no pause', 'a pause'])\n"
+        "def test_sleeps(pause):\n"
+        "    time.sleep(pause)\n"
+    )
+    found = slow(0.05, ("test_some.py",), tmp_path)
+    assert found == ["test_some.py::test_sleeps[a pause]"]
+    assert repeat(0, ("test_some.py",), tmp_path, found)["passed"] == 1
+
+
 def test_repeats_that_lack_tests_or_number_are_no_pass() -> None:
     good = {"seed": 0, "code": 0, "passed": 7, "failed": [], "seconds": 1}
     assert outcome([good, good], 2).ok
@@ -48,7 +62,7 @@ def test_repeats_that_lack_tests_or_number_are_no_pass() -> None:
     assert not outcome([], 2).ok
 
 
-def test_there_are_quick_tests() -> None:
+def test_there_are_tests_of_the_core() -> None:
     root = Path(__file__).parents[2]
-    assert len(QUICK) > 20
-    assert all((root / test).is_file() for test in QUICK)
+    assert len(CORE) > 20
+    assert all((root / test).is_file() for test in CORE)
