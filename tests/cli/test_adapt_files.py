@@ -88,7 +88,8 @@ def test_pictures(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = call(capsys, "adapt pictures task --out model")
     assert result.code == 0, result
     assert "classes: cat, dog, owl" in result.out
-    result = call(capsys, "predict model task/dog --picture dogs.png --out dogs.csv")
+    assert call(capsys, "predict model task/dog --out dogs.csv").code == 0
+    result = call(capsys, "predict model task/dog --picture dogs.png")
     assert result.code == 0, result
     assert [line.split(":")[0] for line in result.out.splitlines()] == ["0.png", "1.png"]
     rows = list(csv.DictReader(Path("dogs.csv").read_text().splitlines()))

@@ -49,7 +49,9 @@ def test_predict_prints_and_writes(model: Path, metaccord: Run) -> None:
     result = metaccord("predict model inputs.npz --out answers.csv --picture answers.png "
                        "--support support.npz")  # fmt: skip
     assert result.code == 0, result
-    assert result.out.splitlines()[0] == f"row 0: {float(expected[0]):.6g}"
+    assert result.out == "answers.csv: 7 answers\n"
+    printed = metaccord("predict model inputs.npz").out
+    assert printed.splitlines()[0] == f"row 0: {float(expected[0]):.6g}"
     lines = Path("answers.csv").read_text().splitlines()
     assert lines[0] == "name,value"
     assert [float(line.split(",")[1]) for line in lines[1:]] == expected.flatten().tolist()

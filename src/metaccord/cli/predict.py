@@ -37,7 +37,7 @@ def predict(
     Args:
         model: Folder that metaccord adapt wrote.
         inputs: A file or folder of the kind that the run was trained on, without labels.
-        out: New file for the answers, .csv or .json.
+        out: New file for the answers, .csv or .json, instead of the standard output.
         picture: New file for a picture of the answers and how sure they are, .png or .svg.
         support: The file or folder that the model was adapted to, to be drawn as well.
         device: cpu or cuda.
@@ -63,7 +63,7 @@ def predict(
     if json:
         print(jsonlib.dumps({"model": str(model), "predictions": answers.rows()}))
     else:
-        print(answers)
+        print(answers if out is None else f"{out}: {len(answers.names)} answers")
     return 0
 
 
