@@ -53,6 +53,7 @@ def test_an_explicit_path_may_be_each_level(data_root: Path, below: str) -> None
     assert omniglot.verify(data_root / below) == source
 
 
+@pytest.mark.long  # the test of fetch decodes them as well
 def test_the_archives_give_the_same_bits(archives: Path, entry: DataSet, cache: Path) -> None:
     data = omniglot.load(str(archives), entry=entry)
     assert sha256(data.pictures) == OMNIGLOT.pixels.sha256
