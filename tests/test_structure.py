@@ -33,6 +33,7 @@ LAYERS = (
         "calibration",
         "fs",
         "jsontree",
+        "staging",
         "data",
         "codings",
         "tasks",

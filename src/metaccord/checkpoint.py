@@ -17,6 +17,7 @@ from pathlib import Path
 from metaccord import fs
 from metaccord.checkpoint_files import MANIFEST, Checkpoint, DamagedError, folder_name, load, pack
 from metaccord.errors import CheckpointError, ResourceError, UsageError
+from metaccord.staging import staged
 
 __all__ = ["Checkpoint", "read", "rewind", "saved", "sweep", "verify", "write"]
 
@@ -198,17 +199,10 @@ def _commit(target: Path, files: dict[str, bytes]) -> None:
             "free space or choose another --out"
         )
     staging = folder / f"{_STAGING}{target.name}-{os.getpid()}"
-    try:
+    with staged(staging, target):
         fs.make(staging)
         for name, content in files.items():
             fs.write(staging / name, content)
-        fs.sync(staging)
-        fs.replace(staging, target)
-    except BaseException:
-        with suppress(ResourceError, OSError):
-            fs.remove(staging)
-        raise
-    fs.sync(folder)
     try:
         load(target)
     except DamagedError as error:

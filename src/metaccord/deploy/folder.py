@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ import torch
 from torch import Tensor
 
 from metaccord import fs, jsontree
-from metaccord.errors import CheckpointError, NumericalError, ResourceError, UsageError
+from metaccord.errors import CheckpointError, NumericalError, UsageError
+from metaccord.staging import staged
 
 FORMAT = 1
 CARD, WEIGHTS = "card.json", "model.safetensors"
@@ -61,7 +61,7 @@ def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
     facts = {"sha256": hashlib.sha256(weights).hexdigest(), "size": len(weights)}
     document = jsontree.seal({"format": FORMAT, WEIGHTS: facts, "card": card}, "card")
     staging = path.with_name(f".{path.name}.staging-{os.getpid()}")
-    try:
+    with staged(staging, path):
         try:
             fs.make(staging)
         except OSError as error:
@@ -70,13 +70,6 @@ def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
             ) from error
         fs.write(staging / WEIGHTS, weights)
         fs.write(staging / CARD, document)
-        fs.sync(staging)
-        fs.replace(staging, path)
-    except BaseException:
-        with suppress(OSError, ResourceError):
-            fs.remove(staging)
-        raise
-    fs.sync(path.parent)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -145,10 +145,13 @@ def test_broken_pictures_leave_nothing_behind(root: Path, cache: Path) -> None:
     assert not [p for p in (cache / "pictures").iterdir() if p.is_dir() and p.name != "tables"]
 
 
-def test_a_full_disk_is_said_before_decoding(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_before_decoding(
+    root: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("metaccord.fs.free", lambda folder: 1000)
     with pytest.raises(ResourceError, match=r"needs 1 MiB.*METACCORD_CACHE"):
         load(root)
+    assert not list(cache.glob("pictures/.*.part"))
 
 
 def slow_load(root: Path, pause: float) -> None:

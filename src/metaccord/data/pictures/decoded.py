@@ -25,6 +25,7 @@ from metaccord.data.cache import cache_folder, locked, make_folder, unwritable
 from metaccord.data.npz import ArraySpec, map_npy
 from metaccord.data.pictures.decode import Form, fingerprint
 from metaccord.errors import DataError, ResourceError
+from metaccord.staging import staged
 
 log = logging.getLogger("metaccord")
 FORMAT = 1
@@ -189,25 +190,18 @@ def _build(recipe: Recipe, folder: Path) -> None:
     staging = folder.with_name(f".{folder.name}.part")
     if staging.exists():
         fs.remove(staging)  # of a process that was killed
-    make_folder(staging)
-    need = int(np.prod(recipe.shape)) + (1 << 20)
-    if (room := fs.free(staging)) < need:
-        raise ResourceError(
-            f"the cache of {recipe.what} needs {need >> 20} MiB, {folder.parent} has "
-            f"{room >> 20} MiB: make room, or set METACCORD_CACHE to another folder"
-        )
-    try:
+    with staged(staging, folder):
+        make_folder(staging)
+        need = int(np.prod(recipe.shape)) + (1 << 20)
+        if (room := fs.free(staging)) < need:
+            raise ResourceError(
+                f"the cache of {recipe.what} needs {need >> 20} MiB, {folder.parent} has "
+                f"{room >> 20} MiB: make room, or set METACCORD_CACHE to another folder"
+            )
         facts = _decode_all(recipe, staging)
         fs.write(staging / "manifest.json", jsontree.seal({"facts": recipe.facts, **facts}))
         if folder.exists():
             fs.remove(folder)
-        fs.sync(staging)
-        fs.replace(staging, folder)
-        fs.sync(folder.parent)
-    except BaseException:
-        if staging.exists():
-            fs.remove(staging)
-        raise
 
 
 def _decode_all(recipe: Recipe, staging: Path) -> dict[str, Any]:
