@@ -30,13 +30,14 @@ from types import FrameType
 from typing import Any
 
 import fuzz_data
+import fuzz_own
 import fuzz_stored
 import torch
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from machine import described, write
 
-TARGETS = {**fuzz_data.TARGETS, **fuzz_stored.TARGETS}
+TARGETS = {**fuzz_data.TARGETS, **fuzz_stored.TARGETS, **fuzz_own.TARGETS}
 BLOCK = 5000
 HANG, STUCK = 1.0, 20.0  # processor seconds of one input; wall seconds after which it is ended
 GROWTH = 256 << 20  # bytes by which a process may grow over all its inputs

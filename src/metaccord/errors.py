@@ -73,7 +73,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {folded[close[0]]!r}?" if close else f"choose from {', '.join(choices)}"
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for an unknown ``what`` called ``name``."""
+def unknown(what: str, name: object, known: Iterable[str]) -> UsageError:
+    """Return the error for an unknown ``what`` called ``name``, which may be no text at all."""
+    name = name if isinstance(name, str) else repr(name)
     short = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
     return UsageError(f"unknown {what} {short!r}: {nearest(short, known)}".replace(". '", ".'"))

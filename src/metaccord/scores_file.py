@@ -22,6 +22,8 @@ from metaccord.protocol import Protocol
 
 _LARGEST = 1 << 30  # bytes of a file
 _TYPES = {"float32": torch.float32, "float64": torch.float64}
+_SHAPES: dict[str, list[int]] = {"losses": [], "accuracies": [], "errors": [3]}
+"""Sizes behind tasks and points."""
 
 
 class Content(NamedTuple):
@@ -84,8 +86,9 @@ def read(path: Path) -> Content:
         if "per_task" not in found:
             return Content(protocol, at, known, (), _empty(found, len(at)), found)
         tables = {k: _table(v, found["types"][k]) for k, v in found["per_task"].items()}
-        shapes = {k: list(v.shape[:2]) for k, v in tables.items()}
-        if any(shape != [protocol.tasks, len(at)] for shape in shapes.values()):
+        shapes = {k: list(v.shape) for k, v in tables.items()}
+        expected = {name: [protocol.tasks, len(at), *rest] for name, rest in _SHAPES.items()}
+        if "losses" not in tables or any(shapes[k] != expected.get(k) for k in tables):
             raise ValueError(f"shapes {shapes} for {protocol.tasks} tasks at {len(at)} points")
         curves = tuple(map(Calibration.from_json, found["calibrations"]))
         return Content(protocol, at, known, curves, tables, None)
@@ -93,7 +96,7 @@ def read(path: Path) -> Content:
         raise DataError(f"{str(path)!r} holds a protocol that is refused: {error}") from error
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read ({error.strerror}): name a file") from error
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, OverflowError, KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"{str(path)!r} holds no scores or is damaged ({_why(error)}): name a file that "
             "metaccord evaluate wrote to RUN/scores, or evaluate again"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
+from types import NoneType
 from typing import Any
 
+from metaccord.codings import Coding
+from metaccord.deploy.describe import understood
 from metaccord.errors import CheckpointError, UsageError
 from metaccord.serial import from_tree
 
@@ -66,14 +70,20 @@ class Card:
         """
         try:
             found = Card(**{**tree, "classes": tuple(tree["classes"]), "cite": tuple(tree["cite"])})
-            ok = found.temperature > 0 and isinstance(found.steps, int)
         except (TypeError, KeyError) as error:
             raise _newer(error) from error
-        if not ok:
-            raise _newer(f"temperature {found.temperature}, steps {found.steps}")
+        wrong = [name for name, kinds in _KINDS.items() if type(getattr(found, name)) not in kinds]
+        if not all(type(text) is str for text in (*found.classes, *found.cite)):
+            wrong.append("classes or cite")
+        if not wrong and not 0 < found.temperature < math.inf:
+            wrong.append("temperature")
+        if not understood(found.inputs):
+            wrong.append("inputs")
+        if wrong:
+            raise _newer(f"as {wrong[0]}")
         return found
 
-    def decoded(self) -> Any:
+    def decoded(self) -> Coding | None:
         """Return the coding as a value, or None.
 
         Raises:
@@ -82,9 +92,26 @@ class Card:
         if self.coding is None:
             return None
         try:
-            return from_tree(self.coding, "coding")
+            found = from_tree(self.coding, "coding")
         except UsageError as error:
             raise _newer(error) from error
+        if not isinstance(found, Coding):
+            raise _newer("as coding")
+        return found
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "model": (dict, NoneType),
+    "coding": (dict, NoneType),
+    "method": (str,),
+    "steps": (int,),
+    "temperature": (float, int),
+    "protocol": (str,),
+    "trained": (dict,),
+    "support": (dict,),
+    "measured": (dict, NoneType),
+    "versions": (dict,),
+}
 
 
 def _newer(error: object) -> CheckpointError:

@@ -28,6 +28,22 @@ def described(inputs: Tree) -> Any:
     return [described(part) for part in inputs]
 
 
+def understood(description: Any) -> bool:
+    """Say whether something is a description, as :func:`described` makes them."""
+    if isinstance(description, list):
+        return all(map(understood, description))
+    if not isinstance(description, dict):
+        return False
+    if set(description) == {"named"}:
+        named = description["named"]
+        return isinstance(named, dict) and all(map(understood, named.values()))
+    if set(description) != {"shape", "dtype"} or not isinstance(description["dtype"], str):
+        return False
+    shape, kind = description["shape"], getattr(torch, description["dtype"], None)
+    sizes = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    return sizes and isinstance(kind, torch.dtype)
+
+
 def examples(description: Any, count: int) -> Tree:
     """Return made-up numbers, or labels 0 and 1, that look like ``count`` examples."""
     if isinstance(description, list):
