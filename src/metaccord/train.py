@@ -79,9 +79,9 @@ def train(
     outer = outer or Outer()
     state = initialise(method, objective, seed=seed) if state is None else copied(state)
     axis = TaskAxis(num_tasks, ranks=ranks, exact=exact)
-    if state.step < steps:
-        _inspected(method, objective, state, tasks, axis)
-    episodes = _fetched(tasks, state.step, axis, objective)
+    if state.step >= steps:
+        return
+    episodes = _inspected(method, objective, state, tasks, axis)
     objective = _planned(method, objective, state, episodes, axis)
     compute = _Phases(method, objective, axis)
     optimizer = outer.build(state.params.values())
@@ -110,15 +110,16 @@ def train(
 
 def _inspected(
     method: Method, objective: Objective, state: MetaState, tasks: TaskSource, axis: TaskAxis
-) -> None:
-    """Look at the first episodes, and whether they are the same when asked for again."""
-    first = checked(tasks, "train", state.step, axis.tasks)
-    inspect(objective, state, tree.to(first, objective.place()), method)
-    if drifts(tasks, state.step, axis.tasks, first):
+) -> Episode:
+    """Return the first episodes after a look at them, and at whether they come a second time."""
+    episodes = _fetched(tasks, state.step, axis, objective)
+    inspect(objective, state, episodes, method)
+    if drifts(tasks, state.step, axis.tasks, episodes):
         log.warning(
             "the same step of these tasks, asked for twice, gives other examples: no training "
             "with them can be repeated; TaskSource.draws gives random words"
         )
+    return episodes
 
 
 def _fetched(tasks: TaskSource, step: int, axis: TaskAxis, objective: Objective) -> Episode:
