@@ -33,6 +33,7 @@ LAYERS = (
         "calibration",
         "fs",
         "jsontree",
+        "sealed",
         "staging",
         "data",
         "codings",

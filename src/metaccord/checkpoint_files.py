@@ -7,7 +7,6 @@ lie there. There is no pickle in any of them.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError, NumericalError, UsageError
+from metaccord.sealed import Fact, document, intact
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -80,10 +80,7 @@ def pack(checkpoint: Checkpoint) -> dict[str, bytes]:
     except Exception as error:  # Its errors have no common base.
         raise UsageError(f"tensors of {where} cannot be stored: {error}; convert them") from error
     files = {_TENSORS: packed, _STATE: jsontree.encode(state, "checkpoint").encode()}
-    facts = {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-        for name, content in files.items()
-    }
+    facts = {name: Fact.of(content)._asdict() for name, content in files.items()}
     manifest = {"format": FORMAT, "step": checkpoint.step, "files": facts}
     return {**files, MANIFEST: jsontree.seal(manifest)}
 
@@ -103,14 +100,7 @@ def load(path: Path) -> Checkpoint:
         raise _damaged(path, f"cannot be listed ({error.strerror})") from error
     if found != sorted([MANIFEST, *facts]):
         raise _damaged(path, f"holds {found}, expected {sorted([MANIFEST, *facts])}")
-    files = {}
-    for name, (digest, size) in facts.items():
-        content = _content(path / name, size)
-        if len(content) != size:
-            raise _damaged(path / name, f"has {len(content)} bytes, expected {size}")
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise _damaged(path / name, "does not match its sha256")
-        files[name] = content
+    files = {name: intact(path / name, fact, _damaged) for name, fact in facts.items()}
     return Checkpoint(step, *_unpack(path, files))
 
 
@@ -127,29 +117,14 @@ def _damaged(path: Path, found: str) -> DamagedError:
     return DamagedError(f"checkpoint file {str(path)!r} is damaged: it {found}; {_REMEDY}")
 
 
-def _content(path: Path, most: int) -> bytes:
-    try:
-        return fs.read(path, most)
-    except OSError as error:
-        raise _damaged(path, f"cannot be read ({error.strerror})") from error
-
-
-def _manifest(path: Path) -> tuple[int, dict[str, tuple[str, int]]]:
-    """Return the step, and sha256 and size of each file."""
+def _manifest(path: Path) -> tuple[int, dict[str, Fact]]:
+    """Return the step, and the fact about each file."""
     file = path / MANIFEST
-    try:
-        manifest = jsontree.unseal(_content(file, _MANIFEST_LIMIT))
-    except ValueError as error:
-        raise _damaged(file, f"is not what was written ({error})") from error
-    version = manifest.get("format") if isinstance(manifest, dict) else None
-    if version != FORMAT:
-        raise CheckpointError(
-            f"checkpoint {str(path)!r} has format {version!r}, this version reads {FORMAT}: "
-            "install the version of metaccord that wrote it"
-        )
+    what = f"checkpoint {str(path)!r}"
+    manifest = document(file, _MANIFEST_LIMIT, FORMAT, _damaged, what)
     try:
         step = manifest["step"]
-        facts = {name: (str(f["sha256"]), int(f["size"])) for name, f in manifest["files"].items()}
+        facts = {name: Fact.from_json(fact) for name, fact in manifest["files"].items()}
         expected = folder_name(step)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise _damaged(file, f"lacks a field ({error!r})") from error

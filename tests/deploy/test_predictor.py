@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -158,6 +159,9 @@ HARMS: dict[str, Callable[[Path], object]] = {
     "a foreign card": lambda p: (p / CARD).write_bytes(jsontree.seal({"format": 2})),
     "a card without fields": lambda p: (p / CARD).write_bytes(jsontree.seal({"format": 1})),
     "a list as card": lambda p: (p / CARD).write_bytes(jsontree.seal([1])),
+    "an endless size": lambda p: (p / CARD).write_bytes(
+        jsontree.seal({"format": 1, WEIGHTS: {"sha256": "", "size": math.inf}, "card": {}})
+    ),
 }
 
 

@@ -7,7 +7,6 @@ there. There is no pickle in it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError, NumericalError, UsageError
+from metaccord.sealed import Fact, document, intact
 from metaccord.staging import staged
 
 FORMAT = 1
@@ -58,8 +58,8 @@ def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
                 "inner steps, or look for extreme values in the support set"
             )
     weights = safetensors.torch.save(kept)
-    facts = {"sha256": hashlib.sha256(weights).hexdigest(), "size": len(weights)}
-    document = jsontree.seal({"format": FORMAT, WEIGHTS: facts, "card": card}, "card")
+    content = {"format": FORMAT, WEIGHTS: Fact.of(weights)._asdict(), "card": card}
+    sealed = jsontree.seal(content, "card")
     staging = path.with_name(f".{path.name}.staging-{os.getpid()}")
     with staged(staging, path):
         try:
@@ -69,7 +69,7 @@ def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
                 f"{str(path)!r} cannot be a folder ({error.strerror}): choose another --out"
             ) from error
         fs.write(staging / WEIGHTS, weights)
-        fs.write(staging / CARD, document)
+        fs.write(staging / CARD, sealed)
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -88,10 +88,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{str(path)!r} holds no adapted model, it has no {CARD}: make one with metaccord "
             "adapt RUN SUPPORT --out MODEL"
         )
-    facts, card = _card(path / CARD)
-    weights = _content(path / WEIGHTS, facts["size"])
-    if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
-        raise _damaged(path / WEIGHTS, "does not match its sha256")
+    fact, card = _card(path / CARD)
+    weights = intact(path / WEIGHTS, fact, _damaged)
     try:
         tensors = safetensors.torch.load(weights)
     except Exception as error:  # A hostile file raises whatever the parser thinks of.
@@ -99,33 +97,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, card
 
 
-def _card(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return size and hash of the weights, and the card."""
+def _card(file: Path) -> tuple[Fact, dict[str, Any]]:
+    """Return the fact about the weights, and the card."""
+    tree = document(file, _CARD_LIMIT, FORMAT, _damaged, repr(str(file)))
     try:
-        tree = jsontree.unseal(_content(file, None))
-    except ValueError as error:
-        raise _damaged(file, f"is not what was written ({error})") from error
-    version = tree.get("format") if isinstance(tree, dict) else None
-    if version != FORMAT:
-        raise CheckpointError(
-            f"{str(file)!r} has format {version!r}, this version reads {FORMAT}: install the "
-            "version of metaccord that wrote it"
-        )
-    try:
-        facts = {"sha256": str(tree[WEIGHTS]["sha256"]), "size": int(tree[WEIGHTS]["size"])}
-        return facts, dict(tree["card"])
-    except (KeyError, TypeError, ValueError) as error:
+        return Fact.from_json(tree[WEIGHTS]), dict(tree["card"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _damaged(file, f"lacks a field ({error!r})") from error
-
-
-def _content(path: Path, size: int | None) -> bytes:
-    try:
-        content = fs.read(path, _CARD_LIMIT if size is None else size)
-    except OSError as error:
-        raise _damaged(path, f"cannot be read ({error.strerror})") from error
-    if size is not None and len(content) != size:
-        raise _damaged(path, f"has {len(content)} bytes, expected {size}")
-    return content
 
 
 def _damaged(path: Path, found: str) -> CheckpointError:
