@@ -15,6 +15,9 @@ class BaseLearner(nn.Module):
     """A model that can be cloned and adapted; what it lacks is looked up in the model."""
 
     module: nn.Module
+    first_order: bool
+    allow_unused: bool = False
+    allow_nograd: bool = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the model."""
@@ -29,13 +32,41 @@ class BaseLearner(nn.Module):
                 raise
             return getattr(self.module, name)
 
-    def _adaptable(self) -> Stateless:
+    def adapt(
+        self,
+        loss: Tensor,
+        first_order: bool | None = None,
+        allow_unused: bool | None = None,
+        allow_nograd: bool | None = None,
+    ) -> None:
+        """Take one gradient step of this clone.
+
+        Args:
+            loss: One number, computed with this clone.
+            first_order, allow_unused, allow_nograd: None: as at construction.
+
+        Raises:
+            UsageError: if this is no clone, the loss does not depend on its parameters, or a
+                step has not their shapes.
+        """
         if not isinstance(self.module, Stateless):
             raise UsageError(
                 "adapt would change the model itself: adapt a clone, learner = "
                 f"{type(self).__name__}(...).clone()"
             )
-        return self.module
+        order = chosen(first_order, self.first_order)
+        grads = gradients(
+            self.module,
+            loss,
+            first_order=order,
+            allow_unused=chosen(allow_unused, self.allow_unused),
+            allow_nograd=chosen(allow_nograd, self.allow_nograd),
+        )
+        self._move(self.module, grads, order)
+
+    def _move(self, clone: Stateless, grads: list[Tensor | None], first_order: bool) -> None:
+        """Move the clone's parameters by a step made of its gradients."""
+        raise NotImplementedError
 
 
 def gradients(
@@ -43,8 +74,8 @@ def gradients(
     loss: Tensor,
     *,
     first_order: bool,
-    allow_unused: bool = False,
-    allow_nograd: bool = False,
+    allow_unused: bool,
+    allow_nograd: bool,
 ) -> list[Tensor | None]:
     """Return the gradient of each parameter of a clone; None for what stays.
 

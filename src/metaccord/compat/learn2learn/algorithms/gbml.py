@@ -7,14 +7,10 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from metaccord.compat.learn2learn.algorithms.base_learner import (
-    BaseLearner,
-    checked,
-    chosen,
-    gradients,
-)
+from metaccord.compat.learn2learn.algorithms.base_learner import BaseLearner, checked
 from metaccord.compat.learn2learn.algorithms.maml import maml_update
 from metaccord.compat.learn2learn.utils import clone_module
+from metaccord.compat.stateless import Stateless
 from metaccord.errors import UsageError
 
 
@@ -64,36 +60,12 @@ class GBML(BaseLearner):
             transforms = nn.ModuleList(nn.Identity() if t is None else t for t in found)
         self.transforms = transforms
 
-    def adapt(
-        self,
-        loss: Tensor,
-        first_order: bool | None = None,
-        allow_unused: bool | None = None,
-        allow_nograd: bool | None = None,
-    ) -> None:
-        """Take one step of this clone along the transformed gradients.
-
-        Args:
-            loss: One number, computed with this clone.
-            first_order, allow_unused, allow_nograd: None: as at construction.
-
-        Raises:
-            UsageError: if this is no clone, the loss does not depend on its parameters, or a
-                transform changes the shape.
-        """
-        module, order = self._adaptable(), chosen(first_order, self.first_order)
-        grads = gradients(
-            module,
-            loss,
-            first_order=order,
-            allow_unused=chosen(allow_unused, self.allow_unused),
-            allow_nograd=chosen(allow_nograd, self.allow_nograd),
-        )
+    def _move(self, clone: Stateless, grads: list[Tensor | None], first_order: bool) -> None:
         pairs = zip(self.transforms, grads, strict=True)
         moved = [None if g is None else transform(g) for transform, g in pairs]
-        if order:
+        if first_order:
             moved = [None if g is None else g.detach() for g in moved]
-        maml_update(module, self.lr, moved)
+        maml_update(clone, self.lr, moved)
 
     def clone(self) -> Self:
         """Return a copy to adapt, with a graph back to these parameters; transforms are shared."""

@@ -11,7 +11,6 @@ from metaccord.compat.learn2learn.algorithms.base_learner import (
     checked,
     chosen,
     given_tensors,
-    gradients,
 )
 from metaccord.compat.learn2learn.utils import clone_module, update_module
 from metaccord.compat.stateless import Stateless
@@ -51,31 +50,8 @@ class MAML(BaseLearner):
         self.allow_nograd = allow_nograd
         self.allow_unused = allow_nograd if allow_unused is None else allow_unused
 
-    def adapt(
-        self,
-        loss: Tensor,
-        first_order: bool | None = None,
-        allow_unused: bool | None = None,
-        allow_nograd: bool | None = None,
-    ) -> None:
-        """Take one gradient step of this clone.
-
-        Args:
-            loss: One number, computed with this clone.
-            first_order, allow_unused, allow_nograd: None: as at construction.
-
-        Raises:
-            UsageError: if this is no clone, or the loss does not depend on its parameters.
-        """
-        module = self._adaptable()
-        grads = gradients(
-            module,
-            loss,
-            first_order=chosen(first_order, self.first_order),
-            allow_unused=chosen(allow_unused, self.allow_unused),
-            allow_nograd=chosen(allow_nograd, self.allow_nograd),
-        )
-        maml_update(module, self.lr, grads)
+    def _move(self, clone: Stateless, grads: list[Tensor | None], first_order: bool) -> None:
+        maml_update(clone, self.lr, grads)
 
     def clone(
         self,

@@ -8,13 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from metaccord.compat.learn2learn.algorithms.base_learner import (
-    BaseLearner,
-    checked,
-    chosen,
-    given_tensors,
-    gradients,
-)
+from metaccord.compat.learn2learn.algorithms.base_learner import BaseLearner, checked, given_tensors
 from metaccord.compat.learn2learn.algorithms.maml import Grads
 from metaccord.compat.learn2learn.utils import clone_module, clone_parameters, update_module
 from metaccord.compat.stateless import Stateless
@@ -50,20 +44,8 @@ class MetaSGD(BaseLearner):
             )
         self.lrs: Any = lrs
 
-    def adapt(self, loss: Tensor, first_order: bool | None = None) -> None:
-        """Take one step of this clone, by its rates.
-
-        Args:
-            loss: One number, computed with this clone.
-            first_order: None: as at construction.
-
-        Raises:
-            UsageError: if this is no clone, or the loss does not depend on its parameters.
-        """
-        module = self._adaptable()
-        order = chosen(first_order, self.first_order)
-        grads = gradients(module, loss, first_order=order)
-        meta_sgd_update(module, self.lrs, grads)
+    def _move(self, clone: Stateless, grads: list[Tensor | None], first_order: bool) -> None:
+        meta_sgd_update(clone, self.lrs, grads)
 
     def clone(self) -> MetaSGD:
         """Return a copy to adapt, with a graph back to these parameters and rates."""
