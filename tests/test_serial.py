@@ -22,6 +22,7 @@ from metaccord.methods import WRAPPERS
 from metaccord.rules import SGD
 from metaccord.serial import build_model, coerced, from_tree, parse_setting, to_tree
 from tests.cases import BASES, METHODS
+from tests.refusals import refusal
 from tests.strategies import FIELDS, built
 
 SECRETS = ("__import__('os').abort()", "${HOME}", "!!python/object", "lambda: 1", '{"class": 1}')
@@ -116,10 +117,8 @@ def test_models_are_built(tree: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_not_in_the_list_is_refused(tree: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(UsageError) as caught:
+    with refusal(words):
         from_tree(tree, "rule")
-    assert [word for word in words if word not in str(caught.value)] == []
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("tree", [None, 3, "MLP", [], {}, {"hidden": [4]}])

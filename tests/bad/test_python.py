@@ -10,29 +10,22 @@ import torch
 
 import metaccord as mc
 from metaccord.defaults import default
-from metaccord.errors import DataError, MetaccordError, NumericalError, UsageError
+from metaccord.errors import DataError, NumericalError, UsageError
 from metaccord.methods import maml
 from metaccord.tasks import Quadratics, Sinusoid
 from metaccord.tasks.checks import checked
 from tests.bad import sources
 from tests.bad.rows import MOST_SECONDS
+from tests.refusals import refusal
 
 STEPS = 2
 
 
-def refused(
-    kinds: tuple[type[MetaccordError], ...],
-    words: list[str],
-    objective: mc.Objective,
-    source: object,
-) -> None:
+def untrained(words: list[str], objective: mc.Objective, source: object) -> None:
+    """Refused soon, whatever the kind of error."""
     began = time.process_time()
-    with pytest.raises(kinds) as caught:
+    with refusal(words, UsageError, DataError, NumericalError):
         list(mc.train(maml(), objective, source, steps=STEPS, num_tasks=2))
-    message = str(caught.value)
-    assert [word for word in words if word not in message] == [], message
-    assert "\n" not in message
-    assert len(message) < 500
     assert time.process_time() - began < MOST_SECONDS
 
 
@@ -50,25 +43,21 @@ def test_models_and_criteria(name: str) -> None:
         assert [word for word in words if word not in str(error)] == []
         assert time.process_time() - began < MOST_SECONDS
         return
-    refused((UsageError, DataError, NumericalError), words, objective, sources.Source())
+    untrained(words, objective, sources.Source())
 
 
 @pytest.mark.parametrize("name", sources.VALUES)
 def test_what_tasks_hold(name: str) -> None:
     change, words = sources.VALUES[name]
     objective = mc.Objective(sources.line(), sources.mean, mc.Plan(chunk="all"))
-    kinds = (UsageError, DataError, NumericalError)
-    refused(kinds, words, objective, sources.Source(change=change))
+    untrained(words, objective, sources.Source(change=change))
 
 
 @pytest.mark.parametrize("name", sources.FORMS)
 def test_the_form_of_episodes(name: str) -> None:
     change, words = sources.FORMS[name]
-    with pytest.raises(DataError) as caught:
+    with refusal([*words, "Source.episodes('train', 0, "], DataError):
         checked(sources.Source(change=change), "train", 0, range(2))
-    message = str(caught.value)
-    assert [w for w in [*words, "Source.episodes('train', 0, "] if w not in message] == [], message
-    assert "\n" not in message
 
 
 @pytest.mark.parametrize("source", [sources.Source(), Sinusoid(), Quadratics()])
