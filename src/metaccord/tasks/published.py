@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -50,6 +49,7 @@ class PublishedPictures(PictureTasks):
         DataError: if the data are missing, not complete, damaged, or not those of the fingerprint.
     """
 
+    set_name: ClassVar[str]  # in the catalogue
     root: str | None = None
     size: int = 0
     mean: tuple[float, ...] | None = None
@@ -70,11 +70,6 @@ class PublishedPictures(PictureTasks):
         self._set(deviation=self.deviation or tuple(deviation))
         for split in SPLITS:
             self.classes(split)
-
-    @property
-    @abstractmethod
-    def set_name(self) -> str:
-        """The set's name in the catalogue."""
 
     @property
     def splits(self) -> str:
@@ -116,10 +111,7 @@ class CIFARFS(PublishedPictures):
         Bertinetto, Henriques, Torr, Vedaldi, ICLR 2019.
     """
 
-    @property
-    def set_name(self) -> str:
-        """The set's name in the catalogue."""
-        return "cifar_fs"
+    set_name: ClassVar[str] = "cifar_fs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +122,7 @@ class FC100(PublishedPictures):
         Oreshkin, Rodriguez, Lacoste, TADAM, NeurIPS 2018.
     """
 
-    @property
-    def set_name(self) -> str:
-        """The set's name in the catalogue."""
-        return "fc100"
+    set_name: ClassVar[str] = "fc100"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +136,7 @@ class MiniImageNet(PublishedPictures):
         Pictures are made 84x84 by Lanczos' filter; others use bilinear or area means.
     """
 
-    @property
-    def set_name(self) -> str:
-        """The set's name in the catalogue."""
-        return "mini_imagenet"
+    set_name: ClassVar[str] = "mini_imagenet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,10 +147,7 @@ class TieredImageNet(PublishedPictures):
         Ren et al., ICLR 2018.
     """
 
-    @property
-    def set_name(self) -> str:
-        """The set's name in the catalogue."""
-        return "tiered_imagenet"
+    set_name: ClassVar[str] = "tiered_imagenet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,17 +165,13 @@ class CUB(PublishedPictures):
         Whole pictures are used; some authors cut out the bird by its bounding box.
     """
 
+    set_name: ClassVar[str] = "cub"
     split: CubSplit = "100-50-50"
 
     def __post_init__(self) -> None:
         if self.split not in _COLUMNS:
             raise unknown("tasks.split", self.split, _COLUMNS)
         super().__post_init__()
-
-    @property
-    def set_name(self) -> str:
-        """The set's name in the catalogue."""
-        return "cub"
 
     @property
     def splits(self) -> str:
