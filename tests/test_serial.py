@@ -20,7 +20,8 @@ from metaccord.interactions import GradientAgreement
 from metaccord.method import Method
 from metaccord.methods import WRAPPERS
 from metaccord.rules import SGD
-from metaccord.serial import build_model, coerced, from_tree, parse_setting, to_tree
+from metaccord.serial import build_model, coerced, from_tree, to_tree
+from metaccord.settings import parsed
 from tests.cases import BASES, METHODS
 from tests.refusals import refusal
 from tests.strategies import FIELDS, built
@@ -149,36 +150,9 @@ def test_nothing_is_evaluated(text: str) -> None:
     assert again.name == text
     assert again.rule.only == (text,)
     if not text.startswith("{"):
-        assert parse_setting(f"model.hidden={text}") == (["model", "hidden"], text)
+        assert parsed(text) == text
     with pytest.raises(UsageError):
         mc.Experiment.from_tree({"tasks": text, "model": {"class": text}, "method": text})
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1", 1), ("1.5", 1.5), ("1e-3", 1e-3), ("true", True), ("True", True), ("False", False),
-        ("null", None), ("none", None), ("None", None), ("adam", "adam"), ('"1"', "1"),
-        ("[1,2]", [1, 2]), ('{"class":"SGD"}', {"class": "SGD"}), ("a=b", "a=b"), ("", ""),
-        ("inf", float("inf")), ("-inf", float("-inf")), ("Infinity", float("inf")),
-        ("[1", "[1"), ("[" * 10**5, "[" * 10**5), ("9" * 5000, "9" * 5000),
-    ],
-)  # fmt: skip
-def test_settings_are_json_or_words(text: str, value: Any) -> None:
-    name, found = parse_setting(f"a.b={text}")
-    assert name == ["a", "b"]
-    assert found == value
-    assert type(found) is type(value)
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.text())
-def test_any_text_is_read_or_refused(text: str) -> None:
-    for setting in (text, f"rule.lr={text}", f"{text}=1"):
-        try:
-            parse_setting(setting)
-        except UsageError as error:
-            assert "write name=value" in str(error)
 
 
 HINTS = [int, float, str, bool, type(None), int | None, Literal["a", "b"], int | Literal["all"],

@@ -11,7 +11,8 @@ from metaccord.experiment import Experiment
 from metaccord.method import Method
 from metaccord.methods import AGGREGATORS, BASES, WRAPPERS
 from metaccord.outer import Outer
-from metaccord.serial import from_tree, parse_setting
+from metaccord.serial import from_tree
+from metaccord.settings import parse_setting, put
 from metaccord.tasks import (
     Arrays,
     Folders,
@@ -187,9 +188,9 @@ def _own(family: str, path: str, settings: Sequence[str]) -> TaskSource:
 def _built(cls: type[TaskSource], given: dict[str, Any], settings: Sequence[str]) -> TaskSource:
     """Return tasks of a class with those settings that are theirs."""
     tree: dict[str, Any] = {"class": cls.__name__, **given}
-    for name, value in map(parse_setting, settings):
+    for name, text in map(parse_setting, settings):
         if name[0] == "tasks" and len(name) == 2:
-            tree[name[1]] = value
+            put(tree, name[1], text)
     tasks: TaskSource = from_tree(tree, "tasks")
     return tasks
 
@@ -202,9 +203,8 @@ def _nodes(which: str, settings: Sequence[str]) -> tuple[TaskSource, dict[str, A
     if (model or "sgc") not in GRAPH_MODELS:
         raise unknown("graph model", model, GRAPH_MODELS)
     kind, form = GRAPH_MODELS[model or "sgc"]
-    found = map(parse_setting, settings)
-    given = {path[1]: value for path, value in found if path[0] == "tasks" and len(path) == 2}
-    tasks: Nodes = from_tree({"class": "Nodes", "graph": graph, "form": form, **given}, "tasks")
+    tasks = _built(Nodes, {"graph": graph, "form": form}, settings)
+    assert isinstance(tasks, Nodes)
     return tasks, {"class": kind, "features": tasks.features, "ways": tasks.ways}
 
 

@@ -22,9 +22,9 @@ from metaccord.serial import (
     coerced,
     fields_of,
     from_tree,
-    parse_setting,
     to_tree,
 )
+from metaccord.settings import parse_setting, put
 from metaccord.tasks import Quadratics, TaskSource, mean_height
 
 _ALIASES = {"rule": ("method", "rule"), "estimator": ("method", "estimator")}
@@ -155,15 +155,13 @@ class Experiment:
                 self.method.interactions, tree["method"]["interactions"], strict=True
             )
         }
-        for path, value in map(parse_setting, settings):
-            _assign(tree, interactions, path, value)
+        for path, text in map(parse_setting, settings):
+            _assign(tree, interactions, path, text)
         found = Experiment.from_tree(tree)
         return replace(found, tasks=carried(self.tasks, found.tasks))
 
 
-def _assign(
-    tree: dict[str, Any], interactions: dict[str, Any], path: list[str], value: Any
-) -> None:
+def _assign(tree: dict[str, Any], interactions: dict[str, Any], path: list[str], text: str) -> None:
     """Put a value into the tree; names are checked when the tree is read."""
     *parents, leaf = path
     if path == ["method", "name"]:
@@ -180,7 +178,7 @@ def _assign(
         node = node[name]
     if "class" not in node and leaf not in node:
         raise unknown("setting", ".".join(path), node)
-    node[leaf] = value
+    put(node, leaf, text, Experiment if node is tree else None)
 
 
 def known_device(name: str) -> str:

@@ -7,7 +7,6 @@ line are checked against the type hints of the fields before anything is constru
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -85,7 +84,7 @@ def to_tree(value: Any) -> Any:
         return {key: to_tree(item) for key, item in value.items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise UsageError(f"{_shown(value)} cannot be stored by name: give it again at load")
+    raise UsageError(f"{shown(value)} cannot be stored by name: give it again at load")
 
 
 def from_tree(tree: Any, name: str = "") -> Any:
@@ -122,14 +121,14 @@ def build_model(tree: Any) -> Any:
         UsageError: for an unknown class or option, or a size out of range.
     """
     if not isinstance(tree, dict) or "class" not in tree:
-        raise UsageError(f'model is {_shown(tree)}: write for example {{"class": "MLP"}}')
+        raise UsageError(f'model is {shown(tree)}: write for example {{"class": "MLP"}}')
     name = str(tree["class"])
     if name not in MODELS:
         raise unknown("model", name, MODELS)
     for key, value in tree.items():
         sizes = value if isinstance(value, list | tuple) else [value]
         if any(type(size) is int and not 1 <= size <= _WIDEST for size in sizes):
-            found = f"model.{key} is {_shown(value)}"
+            found = f"model.{key} is {shown(value)}"
             raise UsageError(f"{found}: sizes must be at least 1 and at most {_WIDEST}")
     try:
         return _construct(MODELS[name], tree, "model")
@@ -179,38 +178,21 @@ def coerced(value: Any, hint: Any, place: str) -> Any:
             return tuple(coerced(v, k, place) for v, k in zip(value, kinds, strict=True))
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not abs(value) <= _LARGEST:  # a nan compares false
-            raise UsageError(f"{place} is {_shown(value)}: it must be finite, at most 1e30 in size")
+            raise UsageError(f"{place} is {shown(value)}: it must be finite, at most 1e30 in size")
         return float(value)
     elif hint is int and isinstance(value, int) and not isinstance(value, bool):
         if not -(2**63) <= value < 2**63:
-            raise UsageError(f"{place} is {_shown(value)}: it must fit into 64 bits, below 2**63")
+            raise UsageError(f"{place} is {shown(value)}: it must fit into 64 bits, below 2**63")
         return value
     elif hint is types.NoneType and value is None:
         return None
     elif isinstance(hint, type) and hint not in (int, float) and isinstance(value, hint):
         return value
-    raise UsageError(f"{place} is {_shown(value)}: expected {_readable(hint)}")
+    raise UsageError(f"{place} is {shown(value)}: expected {_readable(hint)}")
 
 
-def parse_setting(text: str) -> tuple[list[str], Any]:
-    """Return the dotted name and the value of ``name=value``; a value is JSON or a bare word.
-
-    Raises:
-        UsageError: without ``=``.
-    """
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise UsageError(f"--set {_shown(text)}: write name=value, for example rule.lr=0.1")
-    try:
-        return name.split("."), json.loads(value)
-    except (ValueError, RecursionError):
-        if value in ("nan", "inf", "-inf"):
-            return name.split("."), float(value)
-        words = {"none": None, "None": None, "True": True, "False": False}
-        return name.split("."), words.get(value, value)
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as messages show it."""
     text = value if isinstance(value, str) else repr(value)
     text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return repr(text) if isinstance(value, str) else text

@@ -18,7 +18,8 @@ from metaccord.doctor import Report, check
 from metaccord.errors import UsageError, unknown
 from metaccord.method import Method
 from metaccord.methods import AGGREGATORS, BASES, WRAPPERS, maml
-from metaccord.serial import from_tree, parse_setting, to_tree
+from metaccord.serial import from_tree, to_tree
+from metaccord.settings import parse_setting, put
 from metaccord.tasks import TaskSource
 from metaccord.types import Episode
 
@@ -148,13 +149,14 @@ def _method(own: Method | None, base: str | None, with_: str | None) -> Method:
 def _changed(method: Method, settings: tuple[str, ...]) -> Method:
     """Return the method with settings such as ``rule.lr=0.1`` applied."""
     for setting in settings:
-        path, value = parse_setting(setting)
+        path, text = parse_setting(setting)
         parts = {part.name: part for part in method.interactions}
         if len(path) != 2 or path[0] not in ("rule", "estimator", *parts):
             raise unknown("setting", ".".join(path), ["rule.lr", "estimator.first_order", *parts])
         owner, name = path
         part = parts[owner] if owner in parts else getattr(method, owner)
-        node = to_tree(part) | {name: value}
+        node = to_tree(part)
+        put(node, name, text)
         fresh = from_tree(node, owner)
         if owner in parts:
             others = tuple(fresh if p is part else p for p in method.interactions)
