@@ -149,9 +149,11 @@ class _Task:
 
     def first(self, direction: Params, grads: Params) -> float:
         """Return the relative error of the gradient along one direction."""
-        numeric = slope(lambda h: self.loss(along(self.params, direction, h)), self.levels)
-        own = dot(grads, direction)
-        return _relative(own, numeric, _FLOOR * abs(self.loss(self.params)))
+        floor = _FLOOR * abs(self.loss(self.params))
+        numeric = slope(
+            lambda h: self.loss(along(self.params, direction, h)), self.levels, floor=floor
+        )
+        return _relative(dot(grads, direction), numeric, floor)
 
     def second(self, chosen: list[Params], product: Params) -> float:
         """Return the error of u'Hv for v the first direction and u each of them."""
@@ -162,12 +164,12 @@ class _Task:
                 seen[distance], _ = self.gradient(along(self.params, chosen[0], distance))
             return dot(seen[distance], u)
 
+        floor = _FLOOR * max(abs(projected(0.0, u)) for u in chosen)
         numeric = [
-            slope(lambda h, u=u: projected(h, u), self.levels)  # type: ignore[misc]
+            slope(lambda h, u=u: projected(h, u), self.levels, floor=floor)  # type: ignore[misc]
             for u in chosen
         ]
         own = [dot(product, u) for u in chosen]
-        floor = _FLOOR * max(abs(projected(0.0, u)) for u in chosen)
         scale = max(floor, *map(abs, numeric))
         return max((_relative(a, b, scale) for a, b in zip(own, numeric, strict=True)), key=_rank)
 

@@ -16,29 +16,43 @@ from metaccord import tree
 from metaccord.types import Params
 
 LEVELS = 7
+DEEPEST = 16
 _SURE = 1e-10  # relative: no further halving is needed
+_ENOUGH = 1e-7  # relative: worse than this is halved further, beyond the levels that were asked for
+_FAIR = 1e-5  # relative: will do after ``_STALE`` halvings without a better estimate
+_STALE = 3
 
 
-def slope(f: Callable[[float], float], levels: int = LEVELS, start: float = 0.02) -> float:
+def slope(
+    f: Callable[[float], float], levels: int = LEVELS, start: float = 0.02, floor: float = 0.0
+) -> float:
     """Return f'(0) by central differences at halved steps, extrapolated; f is smooth.
 
     The entry of the tableau with the smallest estimate of its own error wins; halving stops when
-    that estimate is far below every bound.
+    that estimate is far below every bound. Where it is not, as where batch statistics of very few
+    values bend the loss within the first steps, halving goes on beyond ``levels``.
+
+    Args:
+        f: A function of the distance.
+        levels: Steps that are tried at most while all is well.
+        start: The first step.
+        floor: Slopes below this are rounding.
 
     Reference:
         Ridders, Accurate computation of F'(x) and F'(x)F''(x), Advances in Engineering
         Software, 1982.
     """
-    best, error, step = math.nan, math.inf, start
+    best, error, step, since = math.nan, math.inf, start, 0
     before: list[float] = []
-    for _ in range(levels):
-        row = [(f(step) - f(-step)) / (2 * step)]
+    for level in range(max(levels, DEEPEST)):
+        row, since = [(f(step) - f(-step)) / (2 * step)], since + 1
         for k, older in enumerate(before):
             row.append(row[-1] + (row[-1] - older) / (4.0 ** (k + 1) - 1))
             found = max(abs(row[-1] - row[-2]), abs(row[-1] - older))
             if found < error:
-                best, error = row[-1], found
-        if error <= _SURE * abs(best):
+                best, error, since = row[-1], found, 0
+        bound = _SURE if level + 1 < levels else _ENOUGH if since < _STALE else _FAIR
+        if error <= bound * max(abs(best), floor):
             break
         before, step = row, step / 2
     return best

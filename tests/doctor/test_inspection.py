@@ -17,7 +17,7 @@ from metaccord import methods
 from metaccord.defaults import default
 from metaccord.errors import UsageError
 from metaccord.inspection import differentiates_twice, inspect
-from metaccord.types import Episode
+from metaccord.types import Batch, Episode
 from tests import cases
 from tests.doctor.museum import gradients
 from tests.doctor.museum.exhibit import Clusters, classifier, regression, seeded
@@ -41,6 +41,36 @@ CUT: dict[str, Callable[[], tuple[nn.Module, Any]]] = {
         mse_loss,
     ),
 }
+
+
+def pictures(kind: str, count: int, size: int) -> Episode:
+    """Return one two-way task of small pictures, of which batch statistics see few values."""
+    drawn = torch.rand(1, count, 3, size, size, generator=torch.Generator().manual_seed(0))
+    x = {"flat": drawn[..., :1, :1].expand_as(drawn), "equal": torch.ones_like(drawn)}
+    batch = Batch(x.get(kind, drawn), torch.arange(count)[None] % 2, ways=torch.tensor([2]))
+    return Episode(batch, batch)
+
+
+@pytest.mark.parametrize("hidden", [8, 64])
+@pytest.mark.parametrize("size", [4, 8, 12, 16])
+@pytest.mark.parametrize("kind", ["noise", "flat", "equal"])
+def test_small_pictures_raise_no_alarm(
+    kind: str, size: int, hidden: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Batch statistics of two values bend the loss within a hundredth of a step."""
+    with caplog.at_level(logging.WARNING, logger="metaccord"):
+        for count in (2, 4):
+            model = seeded(lambda: mc.models.Conv4(2, 3, hidden, size))
+            inspected(model, cross_entropy, pictures(kind, count, size))
+    assert not caplog.text
+
+
+def test_a_cut_is_found_on_small_pictures_too(caplog: pytest.LogCaptureFixture) -> None:
+    model = seeded(lambda: mc.models.Conv4(2, 3, 64, 8))
+    model.body[2].register_forward_hook(lambda module, given, found: detaching(found))
+    with caplog.at_level(logging.WARNING, logger="metaccord"):
+        inspected(model, cross_entropy, pictures("noise", 2, 8))
+    assert "cuts the graph" in caplog.text
 
 
 def detaching(x: torch.Tensor) -> torch.Tensor:

@@ -114,11 +114,14 @@ def _errors(
     loss = meta_loss(method, objective, state, episodes)
     at = state.params
     chosen = directions(at, DIRECTIONS)
-    slopes = [slope(lambda h, d=d: loss(along(at, d, h))) for d in chosen]  # type: ignore[misc]
-    own = [dot(found, d) for d in chosen]
-    largest = max(map(abs, slopes), default=0.0)
     # a derivative that is 0 by symmetry has only rounding as differences
     floor = 1e-6 * abs(loss(at))
+    slopes = [
+        slope(lambda h, d=d: loss(along(at, d, h)), floor=floor)  # type: ignore[misc]
+        for d in chosen
+    ]
+    own = [dot(found, d) for d in chosen]
+    largest = max(map(abs, slopes), default=0.0)
     scale = max(largest, floor)
     if scale == 0:
         return [abs(a) for a in own]
