@@ -2,7 +2,8 @@
 
     nice python reliability/mutants.py --json results/reliability/mutants.json [--only FILE ...]
 
-The sample is drawn with the seed. Each mutant lives in a scratch copy of the repository and is
+The sample is drawn with the seed, once: a mutant whose line is gone is replaced by another. Each
+mutant lives in a scratch copy of the repository and is
 judged by a forked child that runs the tests of ``mutant_tests.py``, most specific first, up to the
 first that fails. Verdicts are kept line by line beside the record, so that an interrupted judgement
 goes on; ``--again`` judges the survivors once more. A mutant that changes nothing anyone could see
@@ -14,11 +15,10 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,28 @@ COUNT, BOUND = 500, 0.2
 EQUIVALENT = HERE / "equivalent_mutants.json"
 
 
-def sampled(root: Path, files: Sequence[str], count: int, seed: int) -> list[Mutant]:
+def placed(root: Path, file: str) -> dict[str, Mutant]:
+    """Return the mutants of a file by their place: the line's text, what becomes of it, how often.
+
+    What changes elsewhere in the file leaves a place as it is.
+
+    Args:
+        root: Of a repository.
+        file: Path below the package.
+    """
+    source, seen = (root / PACKAGE / file).read_text(), Counter[str]()
+    lines, found = source.splitlines(), {}
+    for mutant in mutants(file, source):
+        line = lines[mutant.line - 1].strip()
+        text = f"{file}: {line}: {mutant.kind}: {mutant.before} -> {mutant.after}"
+        seen[text] += 1
+        found[f"{text} ({seen[text]})"] = mutant
+    return found
+
+
+def sampled(
+    root: Path, files: Sequence[str], count: int, seed: int, before: Collection[str] = ()
+) -> list[Mutant]:
     """Draw mutants of some files; the first n of a sample are a sample of n.
 
     Args:
@@ -44,10 +65,21 @@ def sampled(root: Path, files: Sequence[str], count: int, seed: int) -> list[Mut
         files: Paths below the package.
         count: How many mutants, at most.
         seed: Of the draw.
+        before: Places that were drawn before, which come first: only what is gone is replaced.
     """
-    found = [m for f in files for m in mutants(f, (root / PACKAGE / f).read_text())]
-    random.Random(seed).shuffle(found)
-    return found[:count]
+    every = {place: m for f in files for place, m in placed(root, f).items()}
+
+    def turn(place: str) -> tuple[bool, str]:
+        return place not in before, hashlib.sha256(f"{seed}: {place}".encode()).hexdigest()
+
+    return [every[place] for place in sorted(every, key=turn)][:count]
+
+
+def entries(kept: Path | None) -> list[dict[str, Any]]:
+    """Return the verdicts that were kept, the last ones last."""
+    if kept is None or not kept.is_file():
+        return []
+    return [json.loads(line) for line in kept.read_text().splitlines()]
 
 
 def equivalent(root: Path, mutant: Mutant, declared: list[dict[str, str]]) -> str | None:
@@ -79,10 +111,7 @@ def judged(
         again: Judge survivors even if a verdict was kept.
         until: When to stop judging, on the clock of ``perf_counter``; kept verdicts still count.
     """
-    known = {}
-    if kept is not None and kept.is_file():
-        for entry in map(json.loads, kept.read_text().splitlines()):
-            known[entry["name"], entry["source"]] = Verdict(*entry["verdict"])
+    known = {(e["name"], e["source"]): Verdict(*e["verdict"]) for e in entries(kept)}
     for mutant in wanted:
         content = (bench.root / PACKAGE / mutant.file).read_bytes()
         source = hashlib.sha256(content).hexdigest()[:16]
@@ -93,7 +122,9 @@ def judged(
         elif verdict is None or (again and not verdict.killed):
             verdict = bench.judge(PACKAGE, mutant, TESTS[mutant.file])
             if kept is not None:
-                entry = {"name": mutant.name, "source": source, "verdict": verdict}
+                names = {m.name: place for place, m in placed(bench.root, mutant.file).items()}
+                entry = {"name": mutant.name, "place": names[mutant.name], "source": source}
+                entry["verdict"] = verdict
                 with kept.open("a") as file:
                     file.write(json.dumps(entry) + "\n")
         yield mutant, verdict
@@ -126,10 +157,11 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="judge survivors once more")
     options = parser.parse_args()
     start, record = time.perf_counter(), described(options)
-    wanted = sampled(ROOT, options.only, options.count, options.seed)
+    kept = options.json.with_suffix(".jsonl") if options.json else None
+    before = {entry["place"] for entry in entries(kept)}
+    wanted = sampled(ROOT, options.only, options.count, options.seed, before)
     declared = json.loads(EQUIVALENT.read_text())
     reasons = {m.name: why for m in wanted if (why := equivalent(ROOT, m, declared))}
-    kept = options.json.with_suffix(".jsonl") if options.json else None
     verdicts, until = [], start + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(ROOT, Path(folder) / "copy")

@@ -57,6 +57,20 @@ def test_nobody_gets_the_rows_of_isolated_tasks() -> None:
             ask(ROWS["a"])
 
 
+def test_one_process_has_all_tasks() -> None:
+    axis = TaskAxis(2)
+    assert list(axis.tasks) == [0, 1]
+    assert torch.equal(axis.mine(ROWS["a"]), ROWS["a"])
+
+
+def test_transforms_of_torch_pass_through_sums() -> None:
+    """Side by side and forward over reverse, as a user's own analysis may want it."""
+    x = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert torch.func.vmap(TaskAxis(2).sum, in_dims=1)(x).tolist() == [[4.0, 4.0], [6.0, 6.0]]
+    found = torch.func.hessian(lambda x: (TaskAxis(2).mean({"x": x})["x"][0] ** 2).sum())(x[:, 0])
+    assert found.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
 def test_sums_are_differentiable() -> None:
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
     (found,) = torch.autograd.grad(TaskAxis(2).sum(x * x)[0].sum(), x)

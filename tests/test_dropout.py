@@ -96,6 +96,14 @@ def test_means_and_rates_are_kept() -> None:
     assert torch.equal(mask(KEYS[0], 0.0), torch.ones(6, 8))
 
 
+def test_rate_and_mode_have_the_defaults_of_torch() -> None:
+    with keys.KeyedDropout(KEYS[0]):
+        found = F.dropout(torch.ones(40, 50))
+    assert found.unique().tolist() == [0.0, 2.0]
+    with keys.KeyedDropout(KEYS[0]):
+        assert torch.equal(F.dropout(torch.ones(40, 50), 0.5, True), found)
+
+
 def test_alpha_dropout_keeps_mean_and_variance() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(400, 100, generator=generator, dtype=torch.float64)
@@ -205,3 +213,4 @@ def test_fused_dropout_is_refused_where_it_stands(rest: tuple[object, ...]) -> N
             fused(x, x, x, dropout_p=0.5)
         fused(x, x, x, None, 0.0, True)
         fused(x, x, x)
+        fused(x, x, x, None)

@@ -198,6 +198,12 @@ def test_regression_has_no_accuracy_and_json_is_complete() -> None:
         (lambda: mc.Protocol(statistics="running"), "unknown protocol 'running'"),
         (lambda: mc.Protocol(tasks=1), "needs at least 2"),
         (lambda: mc.Protocol(steps=-1), "it must be in 0"),
+        (lambda: mc.Protocol(steps=2**31), "it must be in 0"),
+        (lambda: mc.Protocol(tasks=2**31), "at most"),
+        (lambda: mc.Protocol(seed=-1), "protocol.seed is -1: it must be between 0"),
+        (lambda: mc.Protocol(seed=2**63), "protocol.seed is 9223372036854775808"),
+        (lambda: mc.Protocol(permutations=0), "protocol.permutations is 0"),
+        (lambda: mc.Protocol(permutations=10_001), "protocol.permutations is 10001"),
         (lambda: mc.evaluate(*setting(), BLOBS, mc.Protocol(tasks=2), at=(9,)), "must lie in 0..2"),
         (
             lambda: mc.evaluate(*setting(), BLOBS, mc.Protocol(split="all")),
@@ -208,6 +214,23 @@ def test_regression_has_no_accuracy_and_json_is_complete() -> None:
 def test_bad_calls_are_refused(make: object, word: str) -> None:
     with pytest.raises(UsageError, match=word):
         make()
+
+
+def test_the_ends_of_the_protocol_are_allowed() -> None:
+    ends = [mc.Protocol(tasks=2, steps=0, seed=0, permutations=1)]
+    ends.append(mc.Protocol(tasks=2**31 - 1, steps=2**31 - 1, seed=2**63 - 1, permutations=10_000))
+    assert len({str(end) for end in ends}) == 2
+
+
+def test_a_protocol_says_what_was_asked_for() -> None:
+    """And nothing of what was not: numbers of the same words are comparable."""
+    assert str(mc.Protocol()) == "transductive, 600 test tasks, trained steps, seed 0"
+    other = mc.Protocol(statistics="frozen", tasks=9, steps=0, split="validation", seed=7,
+                        branch="colearner", permutations=2)  # fmt: skip
+    assert str(other) == (
+        "frozen, 9 validation tasks, 0 steps, seed 7, answers of the co-learner, "
+        "mean over 2 label orders"
+    )
 
 
 def test_quantiles_equal_scipy() -> None:

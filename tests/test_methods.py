@@ -9,6 +9,7 @@ from torch import Tensor
 
 import metaccord as mc
 from metaccord import tree
+from metaccord.errors import UsageError
 from metaccord.methods import fomaml, gradient_agreement, maml, reptile
 from metaccord.types import Batch, Episode, Params, Stacked
 from tests import cases, tolerances
@@ -195,3 +196,28 @@ def test_state_and_episodes_are_not_changed() -> None:
         after = cases.bits((state.params, state.running, tuple(found), dict(goal.trainable())))
         assert cases.same_bits(before, after)
         assert all(p.grad is None for p in goal.model.parameters())
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+def test_second_order_through_adam_is_finite_where_nothing_flows(beta1: float) -> None:
+    """The root of the second moment has no slope at zero."""
+    rule = mc.rules.Adam(steps=2, lr=0.1, beta1=beta1)
+    method = mc.Method(name="maml", rule=rule, estimator=mc.estimators.MAML())
+    goal, found = cases.objective("plain"), cases.episodes("plain")
+    blind = found.support.inputs.clone()
+    blind[..., 0] = 0
+    found = found._replace(support=found.support._replace(inputs=blind))
+    step = mc.meta_gradient(method, goal, mc.initialise(method, goal), found)
+    assert all(row.isfinite().all() for row in step.rows.values())
+    assert step.rows["model.body.0.weight"][..., 0].any(), "the query set is not blind"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"beta1": 1.0}, {"beta1": 1.5}, {"beta1": -0.1}, {"beta2": 1.0}, {"beta2": 1.5},
+     {"beta2": 0.0}, {"beta2": -0.1}, {"eps": 0.0}, {"eps": -1e-8}, {"eps": float("nan")}],
+    ids=str,
+)  # fmt: skip
+def test_moments_of_adam_out_of_range_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match=f"rule.{next(iter(options))} is "):
+        mc.rules.Adam(steps=1, lr=0.1, **options)

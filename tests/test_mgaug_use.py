@@ -91,6 +91,11 @@ def test_interactions_act_on_the_whole_network_alone(wrap: Callable[..., mc.Meth
     assert kept == {"estimator.pruned_loss", *(k for k in steps["base"].notes if "penalty" in k)}
 
 
+def test_notes_have_no_graph() -> None:
+    method = mgaug(2, 0.2, 2)
+    assert all(not note.requires_grad for note in cases.step(method, "plain").notes.values())
+
+
 def test_first_order_may_end() -> None:
     late = MGAug(first_order=True, second_order_from=3, copies=2)
     assert late.at(2) == MGAug(first_order=True, copies=2)

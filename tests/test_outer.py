@@ -76,6 +76,13 @@ def test_numbers_out_of_range_are_refused(options: dict[str, Any]) -> None:
         mc.Outer(**options)
 
 
+def test_unknown_words_are_named_with_what_is_meant() -> None:
+    with pytest.raises(UsageError, match=r"unknown outer\.optimizer 'sdg': did you mean 'sgd'"):
+        mc.Outer(optimizer="sdg")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"unknown outer\.schedule 'cosinus': .*'cosine'"):
+        mc.Outer(schedule="cosinus")  # type: ignore[arg-type]
+
+
 def test_the_ends_of_the_ranges_are_allowed() -> None:
     mc.Outer(lr=0.1, final=0.1, momentum=0.0, horizon=1)
     mc.Outer(lr=0.1, final=0.0, momentum=0.99, clip_norm=1e-9)

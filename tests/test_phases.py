@@ -107,3 +107,10 @@ def test_compiled_equals_eager(name: str, caplog: pytest.LogCaptureFixture) -> N
     compiled, eager = states
     assert relative_error(compiled.params, eager.params) <= tolerances.COMPILED_F64
     assert cases.same_bits(compiled.running, eager.running)
+
+
+@pytest.mark.parametrize("kind", [MAML, MultiStep])
+def test_the_earliest_turn_is_after_the_first_meta_step(kind: type[MAML]) -> None:
+    turning = kind(first_order=True, second_order_from=1)
+    assert turning.at(0) == kind(first_order=True)
+    assert turning.at(1) == kind()

@@ -15,7 +15,7 @@ from metaccord.axis import TaskAxis
 from metaccord.errors import UsageError
 from metaccord.interactions import Coherence, CoLearner, GradientAgreement, GradientSharing
 from metaccord.methods import maml
-from metaccord.ranks import ProcessRanks, total
+from metaccord.ranks import ProcessRanks, largest, spread, total
 from metaccord.testing.ranks import ThreadRanks, on_ranks
 from tests import cases, tolerances
 
@@ -128,3 +128,16 @@ def test_an_error_of_one_rank_releases_the_other() -> None:
 
     with pytest.raises(ValueError, match="mine"):
         on_ranks(2, work)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00metaccord\xff"])
+def test_what_the_first_rank_has_reaches_all(content: bytes) -> None:
+    """What the others hold is not used."""
+    found = on_ranks(3, lambda ranks: spread(content if ranks.rank == 0 else b"other", ranks))
+    assert found == [content] * 3
+
+
+def test_the_largest_value_of_all() -> None:
+    assert largest(-5, None) == -5
+    assert on_ranks(3, lambda ranks: largest(7 - 10 * ranks.rank, ranks)) == [7, 7, 7]
+    assert on_ranks(3, lambda ranks: largest(10 * ranks.rank - 7, ranks)) == [13, 13, 13]

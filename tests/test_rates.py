@@ -241,3 +241,33 @@ def test_limits_out_of_range_are_refused(name: str, rule: type[InnerRule]) -> No
     for momentum in (-0.1, 1.0, float("nan")):
         with pytest.raises(UsageError, match=f"rule.momentum is {momentum}"):
             Momentum(steps=1, lr=0.1, momentum=momentum)
+
+
+@pytest.mark.parametrize("name", cases.RULES)
+def test_what_is_not_carried_is_empty(name: str) -> None:
+    """At the first step there is a tree of tensors, with a row per task, or an empty one."""
+    rule, rows = cases.RULES[name], {"a": torch.ones(3, 2), "b": torch.ones(3)}
+    _, running = rule.init(tree.first(rows))
+    carry = rule.begin(rows, running)
+    assert isinstance(carry, dict)
+    assert bool(carry) == rule.carries
+    assert all(len(v) == 3 for v in carry.values())
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_an_empty_batch_is_refused(batch: int) -> None:
+    with pytest.raises(UsageError, match=f"rule.batch is {batch}"):
+        SGD(steps=1, lr=0.1, batch=batch)
+
+
+def test_what_never_moves_is_taken_from_what_may_move() -> None:
+    model = {k: torch.ones(1) for k in ("head.weight", "head.bias", "body.bias")}
+    groups = {"biases": ("head.bias", "body.bias")}
+    chosen = SGD(steps=1, lr=0.1, only=("head",), never=("biases",))
+    moves, stays = chosen.divide(model, groups)
+    assert list(moves) == ["head.weight"]
+    assert list(stays) == ["head.bias", "body.bias"]
+    with pytest.raises(
+        UsageError, match=r"leave nothing that moves: the model has body\.bias, head"
+    ):
+        SGD(steps=1, lr=0.1, only=("biases",), never=("biases",)).divide(model, groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -37,3 +38,14 @@ class Doubled(cases.Blobs):
         """Return the same tasks, widened."""
         found = super().episodes(split, step, tasks)
         return mc.tree.mapped(lambda t: t.double() if t.is_floating_point() else t, found)
+
+
+def test_a_record_cannot_be_changed_and_is_equal_to_itself_alone() -> None:
+    """It holds tensors, whose equality is no truth value."""
+    goal = cases.objective("batchnorm2d")
+    first, second = mc.train(maml(steps=1), goal, Doubled(), steps=2, num_tasks=2)
+    assert first == first
+    assert first != replace(first)
+    assert len({first, second, first}) == 2
+    with pytest.raises(FrozenInstanceError):
+        first.step = 7  # type: ignore[misc]

@@ -139,3 +139,14 @@ def test_in_a_method_names_carry_the_prefix() -> None:
         "agreement.effective_tasks",
         "agreement.stretch",
     }
+
+
+def test_an_interaction_does_nothing_unless_it_says_so() -> None:
+    none, rows, own = Interaction(), {"a": torch.ones(2, 3)}, Own({}, {"mean": torch.ones(3)})
+    assert none.init({}, 1, cases.objective("plain"), seed=0) == Own({}, {})
+    assert none.share(own, rows, 0, AXIS) is rows
+    assert none.correct(own, rows, EMPTY, AXIS) is rows
+    assert none.penalty(own, EMPTY, cases.objective("plain"), AXIS) == 0
+    assert none.reconcile(own, rows, EMPTY, AXIS) == (rows, {})
+    assert none.observe(own, EMPTY, AXIS) == (own.running, {})
+    assert not (none.places or none.needs or none.learns or none.discarded or none.caveat)

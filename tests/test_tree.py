@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -111,3 +112,21 @@ def test_lengths_of_first_axes() -> None:
 
 def _same(one: object, other: object) -> None:
     torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1, 3), (1, 1), (2, 2)])
+def test_tasks_are_counted_by_the_first_axis(shape: tuple[int, int]) -> None:
+    rows = {"a": torch.arange(float(shape[0] * shape[1])).reshape(shape)}
+    singles = tree.unbind(rows)
+    assert len(singles) == shape[0]
+    for single, row in zip(singles, rows["a"], strict=True):
+        assert torch.equal(single["a"], row)
+
+
+def test_leaves_of_other_tasks_are_refused() -> None:
+    """No task is dropped in silence."""
+    uneven = {"a": torch.ones(3), "b": torch.ones(2)}
+    for cut in (lambda: tree.unbind(uneven), lambda: tree.split(uneven, 1),
+                lambda: tree.join([{"b": ROWS["b"]}, ROWS], torch.cat)):  # fmt: skip
+        with pytest.raises(ValueError, match="zip"):
+            cut()

@@ -106,3 +106,7 @@ def test_a_linear_warp_equals_algebra(steps: int, first_order: bool) -> None:
         w = w - LR * slopes @ torch.from_numpy(matrix @ matrix.T)
     reached = step.run.solution["theta"] @ torch.from_numpy(matrix).T
     assert relative_error(reached, w) <= tolerances.CLOSED_FORM_F64
+
+
+def test_by_default_nothing_is_of_first_order() -> None:
+    assert warp().estimator == Warp(first_order=False, lookahead_first_order=False)

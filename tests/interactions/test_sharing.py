@@ -128,6 +128,7 @@ def test_forms_flows_and_history_are_told_apart() -> None:
     found, options = cases.episodes("batchnorm1d", seed=9), []
     for mode in ("convex", "additive"):
         options += [{"mode": mode, "differentiate": flow} for flow in (False, True)]
+    assert GradientSharing() == GradientSharing(mode="convex", differentiate=False)
     rows = []
     for option in options:
         method, goal = shared(BASES["maml"], **option), cases.objective("batchnorm1d")

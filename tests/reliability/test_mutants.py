@@ -98,11 +98,32 @@ def test_verdicts_are_kept(bench: Bench, tmp_path: Path, monkeypatch: pytest.Mon
     assert len(asked) == 6
     again = [mutant for mutant, _ in tool.judged(bench, wanted, kept, again=True)]
     assert again == wanted
+    places = {entry["place"] for entry in tool.entries(kept)}
+    assert tool.sampled(bench.root, ["toy.py"], 6, 1, places) == wanted
     assert asked[6:] == [mutant for mutant, verdict in first if not verdict.killed]
     assert len(asked) == 9
     (bench.root / "src" / "toy.py").write_text(SOURCE.replace("A toy", "Another toy"))
+    wanted = tool.sampled(bench.root, ["toy.py"], 6, 1, places)
     list(tool.judged(bench, wanted, kept))
     assert len(asked) == 15
+
+
+def test_a_sample_changes_only_where_the_source_does(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool, "PACKAGE", "src")
+    every = tool.placed(bench.root, "toy.py")
+    assert list(every.values()) == mutants("toy.py", SOURCE)
+    wanted = tool.sampled(bench.root, ["toy.py"], 9, seed=1)
+    assert tool.sampled(bench.root, ["toy.py"], 5, seed=1) == wanted[:5]
+    assert tool.sampled(bench.root, ["toy.py"], 9, seed=2) != wanted
+    before = {place for place, mutant in every.items() if mutant in wanted}
+    (bench.root / "src" / "toy.py").write_text(f"ADDED = 7\n{SOURCE.replace('- 1', '- 2')}")
+    now = tool.placed(bench.root, "toy.py")
+    again = tool.sampled(bench.root, ["toy.py"], 9, 2, before)
+    here = {place for place, mutant in now.items() if mutant in again}
+    assert here >= before & now.keys()
+    assert len(again) == 9
 
 
 def test_the_share_leaves_out_what_is_declared(bench: Bench) -> None:

@@ -164,12 +164,22 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         checkpoint.read(tmp_path, step=4)
 
 
-def test_another_format_is_named_and_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", [".", "below"])
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(ResourceError, match=r"cannot save .*file.*; check the folder"):
+        checkpoint.write(tmp_path / "file" / below, example(1))
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("other", [0, 2])
+def test_another_format_is_named_and_left_alone(tmp_path: Path, other: int) -> None:
+    """Format 1 is what is read, whatever is written one day."""
     checkpoint.write(tmp_path, example(1))
     manifest = tmp_path / "step-000001" / "manifest.json"
     content = jsontree.unseal(manifest.read_bytes())
-    manifest.write_bytes(jsontree.seal({**content, "format": 2}))
-    with pytest.raises(CheckpointError, match="format 2"):
+    manifest.write_bytes(jsontree.seal({**content, "format": other}))
+    with pytest.raises(CheckpointError, match=f"format {other}, this version reads 1"):
         checkpoint.read(tmp_path)
     assert _names(tmp_path) == ["step-000001"]
 
@@ -208,3 +218,43 @@ def test_hostile_but_sealed_contents_are_refused(
         (folder / name).write_bytes(content)
     with pytest.raises(CheckpointError, match="non-finite value in 'a'"):
         checkpoint.verify(folder)
+
+
+def test_a_list_that_leaves_a_tensor_out_is_refused(tmp_path: Path) -> None:
+    """Also if every file is intact and sealed: nothing is left behind in silence."""
+    files = checkpoint_files.pack(example(1))
+    fewer = checkpoint_files.pack(example(1)._replace(tensors={}))
+    mixed = {**files, "state.json": fewer["state.json"]}
+    facts = [jsontree.unseal(f["manifest.json"]) for f in (files, fewer)]
+    facts[0]["files"]["state.json"] = facts[1]["files"]["state.json"]
+    folder = tmp_path / "step-000001"
+    folder.mkdir()
+    for name, content in {**mixed, "manifest.json": jsontree.seal(facts[0])}.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state\.json.*does not list the tensors"):
+        checkpoint.verify(folder)
+
+
+def test_a_folder_has_the_name_of_its_step(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, example(1)).rename(tmp_path / "step-000007")
+    with pytest.raises(CheckpointError, match=r"manifest\.json.*belongs to step-000001"):
+        checkpoint.verify(tmp_path / "step-000007")
+
+
+def test_a_folder_that_vanishes_meanwhile_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = checkpoint.write(tmp_path, example(1))
+
+    def gone(path: Path) -> list[str]:
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(fs, "names", gone)
+    with pytest.raises(CheckpointError, match=r"step-000001.*cannot be listed \(No such file"):
+        checkpoint.verify(folder)
+
+
+def test_saving_says_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for step in (1, 2, 2):
+        checkpoint.write(tmp_path, example(step))
+    assert not caplog.records

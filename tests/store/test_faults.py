@@ -6,6 +6,7 @@ That nothing is lost when any call fails is in tests/reliability/test_faults.py.
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,41 @@ def test_every_error_names_path_and_remedy(
     assert errno.errorcode[code] in str(caught.value)
     assert "; " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.ENOSPC, "free space"), (errno.EROFS, "read-only"), (errno.EMFILE, "ulimit -n"),
+     (errno.EINTR, "try again")],
+    ids=str,
+)  # fmt: skip
+def test_the_remedy_is_that_of_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, words: str
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(fs, "os", FailingOs(1, code))
+        with pytest.raises(ResourceError, match=words):
+            fs.write(tmp_path / "file", b"content")
+
+
+def test_a_failed_replacement_leaves_one_whole_file_and_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever call fails: the old content or the new one, and nothing beside it."""
+    path, number, failed = tmp_path / "file", 0, True
+    before = len(os.listdir("/proc/self/fd"))
+    while failed:
+        number += 1
+        fs.write_atomic(path, b"old")
+        failing = FailingOs(number)
+        with monkeypatch.context() as patch:
+            patch.setattr(fs, "os", failing)
+            try:
+                fs.write_atomic(path, b"new")
+            except ResourceError:
+                assert failing.fired
+        failed = bool(failing.fired)
+        assert path.read_bytes() in ((b"old", b"new") if failed else (b"new",))
+        assert os.listdir(tmp_path) == ["file"]
+        assert len(os.listdir("/proc/self/fd")) == before
+    assert number > 5

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from metaccord import jsontree
-from metaccord.errors import CheckpointError, UsageError
+from metaccord import fs, jsontree
+from metaccord.errors import CheckpointError, ResourceError, UsageError
 from metaccord.rundir import RunDirectory, compare_config
-from metaccord.rundir_files import RUN
+from metaccord.rundir_files import FAILURE, RUN, read_failure
 
 CONFIG: dict[str, Any] = {"method": {"rule": {"lr": 0.1, "steps": 5}}, "tasks": ["sinusoid"]}
 
@@ -121,6 +121,43 @@ def test_damage_in_the_middle(tmp_path: Path, bad: bytes, caplog: pytest.LogCapt
         assert [record["step"] for record in run.records()] == [0, 1]
         run.append({"step": 2})
         assert [record["step"] for record in run.records()] == [0, 1, 2]
+
+
+def test_a_torn_line_behind_damage_is_all_that_opening_cuts_off(tmp_path: Path) -> None:
+    """What stands between them may still be mended by hand."""
+    _run(tmp_path, 4).close()
+    log = tmp_path / "records.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    whole = b"".join([lines[0], b"damaged\n", *lines[2:]])
+    log.write_bytes(whole + b'{"step": 4, "lo')
+    RunDirectory.open(tmp_path).close()
+    assert log.read_bytes() == whole
+
+
+def test_the_last_failure_is_kept(tmp_path: Path) -> None:
+    with _run(tmp_path, 1) as run:
+        assert read_failure(tmp_path) is None
+        for step in (3, 7):
+            run.write_failure({"step": step, "loss": math.inf})
+            assert read_failure(tmp_path) == {"step": step, "loss": math.inf}
+    content = (tmp_path / FAILURE).read_bytes()
+    for bad in (b"", content[:-1], content.replace(b"7", b"8")):
+        (tmp_path / FAILURE).write_bytes(bad)
+        with pytest.raises(CheckpointError, match=r"is damaged .*name the step with --step"):
+            read_failure(tmp_path)
+
+
+def test_what_cannot_be_created_is_told_and_leaves_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise ResourceError(f"cannot write {path}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fs, "write_atomic", full)
+        with pytest.raises(ResourceError, match="cannot write"):
+            RunDirectory.create(tmp_path, CONFIG)
+    RunDirectory.create(tmp_path, CONFIG).close()
 
 
 def test_cut_keeps_what_belongs_to_the_checkpoint(tmp_path: Path) -> None:
