@@ -17,7 +17,7 @@ def _of(name: str) -> tuple[str, ...]:
 
 TESTS: dict[str, tuple[str, ...]] = {
     "axis.py": (
-        "tests/test_axis.py", *_of("agreement")[:1], "tests/test_ranks.py", "tests/test_compile.py",
+        "tests/test_axis.py", *_of("agreement")[:1], "tests/test_ranks.py",
     ),
     "ranks.py": ("tests/test_axis.py", "tests/test_ranks.py", "tests/test_records.py"),
     "engine.py": ("tests/test_engine.py",),
@@ -45,7 +45,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "rules/rates.py": (_VALUES, *_RATES, "tests/test_pretrain.py"),
     "estimators/base.py": (_VALUES, _TWIN, "tests/test_family.py", "tests/test_engine.py"),
     "estimators/maml.py": (_VALUES, _TWIN, "tests/test_phases.py"),
-    "estimators/reptile.py": (_VALUES, _TWIN, "tests/test_family.py"),
+    "estimators/reptile.py": (_VALUES, _TWIN, "tests/test_family.py", "tests/test_records.py"),
     "estimators/multistep.py": (_VALUES, "tests/test_family.py", *_RATES),
     "estimators/implicit.py": (_VALUES, "tests/test_implicit.py"),
     "estimators/pretrain.py": (_VALUES, "tests/test_pretrain.py"),

@@ -6,7 +6,7 @@ The sample is drawn with the seed, once: a mutant whose line is gone is replaced
 mutant lives in a scratch copy of the repository and is
 judged by a forked child that runs the tests of ``mutant_tests.py``, most specific first, up to the
 first that fails. Verdicts are kept line by line beside the record, so that an interrupted judgement
-goes on; ``--again`` judges the survivors once more. A mutant that changes nothing anyone could see
+goes on; ``--again`` judges the survivors once more that are not declared. A mutant that changes nothing anyone could see
 is declared, with a reason, in ``equivalent_mutants.json``.
 """
 
@@ -101,6 +101,7 @@ def judged(
     kept: Path | None,
     again: bool = False,
     until: float = float("inf"),
+    settled: Collection[str] = (),
 ) -> Iterator[tuple[Mutant, Verdict]]:
     """Judge mutants, those with a kept verdict of the same source excepted.
 
@@ -110,6 +111,7 @@ def judged(
         kept: A file of verdicts, one JSON object a line; it grows.
         again: Judge survivors even if a verdict was kept.
         until: When to stop judging, on the clock of ``perf_counter``; kept verdicts still count.
+        settled: Names of those that are not judged again.
     """
     known = {(e["name"], e["source"]): Verdict(*e["verdict"]) for e in entries(kept)}
     for mutant in wanted:
@@ -119,7 +121,7 @@ def judged(
         if time.perf_counter() > until:
             if verdict is None:
                 continue
-        elif verdict is None or (again and not verdict.killed):
+        elif verdict is None or (again and not verdict.killed and mutant.name not in settled):
             verdict = bench.judge(PACKAGE, mutant, TESTS[mutant.file])
             if kept is not None:
                 names = {m.name: place for place, m in placed(bench.root, mutant.file).items()}
@@ -165,7 +167,7 @@ def main() -> int:
     verdicts, until = [], start + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(ROOT, Path(folder) / "copy")
-        for mutant, verdict in judged(bench, wanted, kept, options.again, until):
+        for mutant, verdict in judged(bench, wanted, kept, options.again, until, reasons):
             verdicts.append((mutant, verdict))
             if not verdict.killed and mutant.name not in reasons:
                 print(f"{mutant.file}:{mutant.line} {mutant.before} -> {mutant.after}", flush=True)

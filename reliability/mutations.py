@@ -127,7 +127,7 @@ def _of_calls(node: ast.expr, twin: ast.Call) -> Iterator[Change]:
     function, given = twin.func, twin.args
     if isinstance(function, ast.Attribute) and function.attr in ("detach", "clone"):
         yield function.attr, node, _text(function.value)
-    if len(given) > 1 and not any(isinstance(arg, ast.Starred) for arg in given[:2]):
+    if len({ast.dump(arg) for arg in given[:2] if not isinstance(arg, ast.Starred)}) == 2:
         twin.args = [given[1], given[0], *given[2:]]
         yield "arguments", node, _text(twin)
 

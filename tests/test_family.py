@@ -97,12 +97,13 @@ def test_weights_follow_the_schedule(horizon: int, epoch: int, steps: int) -> No
     assert fast.tolist() == [0.0] * (steps - 1) + [1.0]
 
 
+@pytest.mark.parametrize("steps", [2, 3])
 @pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("net", NETS)
-def test_multi_step_rows_over_the_schedule(net: str, first_order: bool) -> None:
+def test_multi_step_rows_over_the_schedule(net: str, first_order: bool, steps: int) -> None:
     """Nine meta-steps of three epochs; the counter is the method's own and survives by itself."""
     estimator = MultiStep(horizon=6, epoch=2, first_order=first_order)
-    method = mc.Method(name="x", rule=SGD(steps=3, lr=0.2), estimator=estimator)
+    method = mc.Method(name="x", rule=SGD(steps=steps, lr=0.2), estimator=estimator)
     goal = cases.objective(net)
     state = mc.initialise(method, goal)
     for done in range(9):
@@ -110,7 +111,7 @@ def test_multi_step_rows_over_the_schedule(net: str, first_order: bool) -> None:
         step = mc.meta_gradient(method, goal, state, found)
         rows = rates.multi_step_rows(
             goal.model, goal.criterion, tree.scope(state.params, "model"),
-            cases.twin_tasks(method, found), 0.2, rates.multi_step_weights(done // 2, 3, 3),
+            cases.twin_tasks(method, found), 0.2, rates.multi_step_weights(done // 2, 3, steps),
             first_order=first_order,
         )  # fmt: skip
         mine = cases.model_rows(step.rows)

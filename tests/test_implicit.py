@@ -66,6 +66,8 @@ def test_rows_equal_the_dense_twin(net: str, part: str, system: str) -> None:
     if part == "all":
         preset = imaml(3, 0.02, strength=STRONG, iterations=60, system=system)  # type: ignore[arg-type]
         assert preset == method
+        usual = mc.Method(name="imaml", rule=Proximal(steps=3, lr=0.02), estimator=Implicit())
+        assert imaml(3, 0.02) == usual
     elif net != "frozen":
         direct = implicit.imaml_rows(*where, ends, tasks, STRONG, moves=moves, **extra)
         assert relative_error(cases.model_rows(step.rows), cases.stacked(direct)) > 1e-4

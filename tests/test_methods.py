@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor
 import metaccord as mc
 from metaccord import tree
 from metaccord.errors import UsageError
-from metaccord.methods import fomaml, gradient_agreement, maml, reptile
+from metaccord.methods import fomaml, gradient_agreement, imaml, maml, reptile
 from metaccord.types import Batch, Episode, Params, Stacked
 from tests import cases, tolerances
 from tests.reference import loops, quadratics
@@ -221,3 +223,46 @@ def test_second_order_through_adam_is_finite_where_nothing_flows(beta1: float) -
 def test_moments_of_adam_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=f"rule.{next(iter(options))} is "):
         mc.rules.Adam(steps=1, lr=0.1, **options)
+
+
+class Watched(torch.autograd.Function):
+    """The identity, which notes whether its gradient is to be differentiated again."""
+
+    graphs: ClassVar[list[bool]] = []
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Return the same numbers."""
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        """Return the same gradient."""
+        Watched.graphs.append(torch.is_grad_enabled())
+        return grad
+
+
+class Watching(torch.nn.Module):
+    """A layer that is watched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, 3] -> [n, 1]."""
+        return Watched.apply(self.head(x))
+
+
+@pytest.mark.parametrize(
+    "method", [maml(steps=2), fomaml(steps=2), reptile(steps=2), imaml(steps=2, iterations=1)]
+)
+def test_only_second_order_pays_for_graphs_of_gradients(method: mc.Method) -> None:
+    """Inner steps of the others must not keep what is needed to differentiate them."""
+    goal = mc.Objective(Watching().double(), torch.nn.functional.mse_loss, mc.Plan(chunk=1))
+    state, found = mc.initialise(method, goal), cases.episodes("plain", 1)
+    Watched.graphs.clear()
+    mc.meta_gradient(method, goal, state, found)
+    inner = Watched.graphs[: method.rule.steps]
+    assert inner == [method.name == "maml"] * len(inner)
+    assert inner

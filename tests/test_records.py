@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
-from typing import Any
+from dataclasses import FrozenInstanceError, dataclass, replace
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
 import metaccord as mc
+from metaccord.axis import TaskAxis
+from metaccord.interactions import Interaction
 from metaccord.methods import maml, reptile
 from metaccord.testing.ranks import ThreadRanks, on_ranks
+from metaccord.types import Adaptation, Notes, Own, Params
 from tests import cases
 
 
-@pytest.mark.parametrize("method", [maml(steps=2, lr=0.1), reptile(steps=2, lr=0.1, batch=None)])
-def test_numbers_are_those_of_all_ranks(method: mc.Method) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Counting(Interaction):
+    """It does nothing but keep a number, in float64 whatever the model has."""
+
+    name: ClassVar[str] = "counting"
+
+    def init(self, params: Params, steps: int, objective: mc.Objective, seed: int) -> Own:
+        """Return zero."""
+        return Own({}, {"seen": torch.zeros((), dtype=torch.float64)})
+
+    def observe(self, own: Own, run: Adaptation, axis: TaskAxis) -> tuple[Params, Notes]:
+        """Count."""
+        return {"seen": own.running["seen"] + 1}, {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "method",
+    [maml(steps=2, lr=0.1), reptile(steps=2, lr=0.1, batch=None), reptile(steps=1, batch=None),
+     maml(steps=1).with_interaction(Counting())],
+    ids=["maml", "reptile", "one step", "other precision"],
+)  # fmt: skip
+def test_numbers_are_those_of_all_ranks(method: mc.Method, dtype: torch.dtype) -> None:
     def numbers(ranks: ThreadRanks | None) -> list[dict[str, Any]]:
-        goal = mc.Objective(cases.module("batchnorm2d"), cases.cross_entropy, mc.Plan(chunk=1))
-        loop = mc.train(
-            method, goal, Doubled(), steps=2, num_tasks=4, seed=3, ranks=ranks, exact=True
-        )
+        model = cases.module("batchnorm2d", dtype)
+        goal = mc.Objective(model, cases.cross_entropy, mc.Plan(chunk=1))
+        tasks = Doubled() if dtype == torch.float64 else cases.Blobs()
+        loop = mc.train(method, goal, tasks, steps=2, num_tasks=4, seed=3, ranks=ranks, exact=True)
         return [record.numbers for record in loop]
 
     alone = numbers(None)

@@ -109,4 +109,5 @@ def test_a_linear_warp_equals_algebra(steps: int, first_order: bool) -> None:
 
 
 def test_by_default_nothing_is_of_first_order() -> None:
-    assert warp().estimator == Warp(first_order=False, lookahead_first_order=False)
+    whole = Warp(first_order=False, lookahead_first_order=False)
+    assert warp().estimator == Warp() == whole

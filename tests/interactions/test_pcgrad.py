@@ -173,3 +173,16 @@ def test_it_is_one_graph() -> None:
     (rows, notes), (plain, said) = compiled(g, order), reconcile({"model.w": g}, order)
     assert relative_error(rows["model.w"], plain["model.w"]) <= tolerances.COMPILED_F64
     assert torch.equal(notes["conflicts"], said["conflicts"])
+
+
+def test_tasks_of_equal_keys_meet_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where torch sorts equal numbers in any order, as it may: without keys all are equal."""
+    sorted_well = Tensor.argsort
+
+    def argsort(x: Tensor, dim: int = -1, *, stable: bool = False) -> Tensor:
+        if stable:
+            return sorted_well(x, dim=dim, stable=True)
+        return x.shape[dim] - 1 - sorted_well(x.flip(dim), dim=dim, stable=True)
+
+    monkeypatch.setattr(Tensor, "argsort", argsort)
+    assert torch.equal(meetings(torch.zeros(5, dtype=torch.int64)), torch.arange(5).expand(5, 5))
