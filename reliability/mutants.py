@@ -3,11 +3,11 @@
     nice python reliability/mutants.py --json results/reliability/mutants.json [--only FILE ...]
 
 The sample is drawn with the seed, once: a mutant whose line is gone is replaced by another. Each
-mutant lives in a scratch copy of the repository and is
-judged by a forked child that runs the tests of ``mutant_tests.py``, most specific first, up to the
-first that fails. Verdicts are kept line by line beside the record, so that an interrupted judgement
-goes on; ``--again`` judges the survivors once more that are not declared. A mutant that changes nothing anyone could see
-is declared, with a reason, in ``equivalent_mutants.json``.
+mutant lives in a scratch copy of the repository and is judged by a forked child that runs the tests
+of ``mutant_tests.py``, most specific first, up to the first that fails. Verdicts are kept line by
+line beside the record, so that an interrupted judgement goes on; ``--again`` judges the survivors
+once more. A mutant that changes nothing anyone could see is declared, with a reason, in
+``equivalent_mutants.json``.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many")
     parser.add_argument("--only", nargs="+", choices=TESTS, default=list(TESTS), metavar="FILE")
-    parser.add_argument("--again", action="store_true", help="judge survivors once more")
+    parser.add_argument("--again", action="store_true", help="judge undeclared survivors once more")
     options = parser.parse_args()
     start, record = time.perf_counter(), described(options)
     kept = options.json.with_suffix(".jsonl") if options.json else None

@@ -16,6 +16,7 @@ from metaccord.statistics import (
     over_seeds,
     over_seeds_and_tasks,
     over_tasks,
+    p_of_tasks,
     p_value,
     t_quantile,
 )
@@ -92,3 +93,12 @@ def test_independent_means_lie_apart() -> None:
 def test_values_that_are_all_the_same_leave_no_doubt() -> None:
     assert p_value([2.0, 2.0, 2.0]) == 0.0
     assert p_value([0.0, 0.0, 0.0]) == 1.0
+    assert p_of_tasks([2.0, 2.0, 2.0]) == 0.0
+    assert p_of_tasks([0.0, 0.0, 0.0]) == 1.0
+
+
+def test_p_values_are_those_of_student_and_of_the_normal_law() -> None:
+    assert p_value(VALUES) == pytest.approx(stats.ttest_1samp(VALUES, 0).pvalue, rel=1e-12)
+    z = statistics.mean(VALUES) / (statistics.stdev(VALUES) / math.sqrt(len(VALUES)))
+    assert p_of_tasks(VALUES) == pytest.approx(2 * stats.norm.sf(z), rel=1e-12)
+    assert p_of_tasks([-v for v in VALUES]) == pytest.approx(2 * stats.norm.sf(z), rel=1e-12)
