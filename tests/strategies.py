@@ -102,6 +102,7 @@ FEW = st.lists(st.text(), max_size=3).map(tuple)
 _COLUMN: Fields = {
     "name": st.text(), "kind": st.sampled_from(["number", "category"]),
     "centre": st.floats(-1e9, 1e9), "scale": RATES, "categories": FEW, "indicator": st.booleans(),
+    "rare": FEW,
 }  # fmt: skip
 _CODINGS: dict[type, Fields] = {
     Column: _COLUMN,
@@ -111,6 +112,7 @@ _CODINGS: dict[type, Fields] = {
         "aim": st.sampled_from(["numbers", "classes"]), "target_centre": st.floats(-1e9, 1e9),
         "target_scale": RATES, "separator": st.none() | st.just(";"), "decimal": st.just(","),
         "left_out": st.lists(st.tuples(st.text(), st.text()), max_size=2).map(tuple),
+        "unseen": st.sampled_from(["refuse", "other"]),
     },
     ArrayCoding: {
         "shape": st.lists(SIZES, max_size=3).map(tuple),
@@ -137,6 +139,7 @@ _SOURCES: dict[type, Fields] = {
     },
     Table: {
         **_OWN, "target": st.text(), "group": st.text(), "features": FEW, "leave_out": FEW,
+        "unseen": st.sampled_from(["refuse", "other"]),
         "categories": FEW, "separator": st.none() | st.just(";"), "decimal": st.just(","),
         "fitted": st.none() | st.builds(TableCoding, **_CODINGS[TableCoding]),
     },

@@ -110,14 +110,6 @@ def test_tables(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(20 < value < 80 for value in values), "in the units of the table"
 
 
-def test_unknown_categories_are_said(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (place / "s.csv").write_text(f"{HEAD}a,icy,1,2\na,wet,2,3\n")
-    result = call(capsys, "adapt tables s.csv --out m")
-    assert result.code == 0
-    assert "'icy'" in result.err
-    assert "'other'" in result.err
-
-
 def _one_class(p: Path) -> None:
     shutil.rmtree(p / "task/dog")
     shutil.rmtree(p / "task/owl")
@@ -147,6 +139,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str, int, list[str]]] = {
                        "adapt tables s.csv --out m", 3, ["'x'"]),
     "text for a number": (_text("s.csv", HEAD + "a,wet,one,2\na,wet,2,3\n"),
                           "adapt tables s.csv --out m", 3, ["'x'"]),
+    "a new category": (_text("s.csv", HEAD + "a,wet,1,2\na,icy,2,3\n"),
+                       "adapt tables s.csv --out m", 3, ["line 3, column 'kind' is 'icy'"]),
     "two groups": (_text("s.csv", HEAD + "a,wet,1,2\nb,wet,2,3\n"),
                    "adapt tables s.csv --out m", 3, ["sensor"]),
     "no rows": (_text("s.csv", HEAD), "adapt tables s.csv --out m", 3, ["s.csv"]),

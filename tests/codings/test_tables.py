@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,21 @@ import torch
 from metaccord.codings import Column, TableCoding
 from metaccord.codings.columns import fitted
 from metaccord.data.tables import read_table
-from metaccord.errors import DataError
+from metaccord.errors import DataError, UsageError
 
 CODING = TableCoding(
     (
         Column("size", centre=10.0, scale=2.0, indicator=True),
-        Column("site", "category", categories=("", "a", "b")),
+        Column("site", "category", categories=("", "a", "b"), rare=("r",)),
         Column("plain", scale=4.0),
     ),
     "sold",
     "shop",
     target_centre=100.0,
     target_scale=50.0,
+    unseen="other",
 )
-FIXED = TableCoding(CODING.columns, "kind", "shop", "classes", ("no", "yes"))
+FIXED = TableCoding(CODING.columns, "kind", "shop", "classes", ("no", "yes"), unseen="other")
 TABLE = {
     "plain": [4, 8, None], "site": ["b", None, "c"], "size": [12.0, None, 8.0], "extra": [0, 0, 0],
     "sold": [150, 100, 50], "kind": ["yes", "no", "no"],
@@ -44,7 +46,8 @@ def test_rows_become_inputs_and_targets_come_back(caplog: pytest.LogCaptureFixtu
     assert CODING.values(found.batch.targets)[:, 0].tolist() == [150.0, 100.0, 50.0]
     assert found.names == ("row 0", "row 1", "row 2")
     messages = [record.message for record in caplog.records]
-    assert any("'site': 1 values that training has not seen ('c') become 'other'" in m
+    assert any("row 2, column 'site' is 'c', which training has not seen (1 in all); the training "
+               "groups have missing, 'a', 'b', 'r': it becomes 'other', as the rare" in m
                for m in messages)  # fmt: skip
     assert any("'plain': 1 missing values, of which there were none" in m for m in messages)
 
@@ -62,6 +65,54 @@ def test_inputs_need_no_target(tmp_path: Path) -> None:
     found = CODING.inputs(path)
     assert found.inputs.tolist() == [[0, 0, 0, 1, 0, 0, 1], [0, 1, 0, 0, 1, 0, 0]]
     assert found.names == ("line 2", "line 3")
+
+
+def test_rare_categories_and_accepted_ones(caplog: pytest.LogCaptureFixture) -> None:
+    """The rare ones share a place, without a word; where none was rare, others have no place."""
+    assert CODING.inputs({**TABLE, "site": ["r", "r", "a"]}).inputs[:, 2:6].tolist() == [
+        [0, 0, 0, 1],
+        [0, 0, 0, 1],
+        [0, 1, 0, 0],
+    ]
+    assert not [record for record in caplog.records if "site" in record.message]
+    columns = (Column("site", "category", categories=("a", "b")), CODING.columns[2])
+    bare = replace(CODING, columns=columns)
+    assert bare.inputs(TABLE).inputs.tolist() == [[0, 1, 1], [0, 0, 2], [0, 0, 0]]
+    assert "'site' is missing, which training has not seen (2 in all)" in caplog.text
+    assert "has no place: none was rare" in caplog.text
+    with pytest.raises(UsageError, match="unknown unseen 'others'"):
+        replace(CODING, unseen="others")
+
+
+@pytest.mark.parametrize("verb", ["support", "inputs"])
+def test_an_unseen_category_is_refused(verb: str) -> None:
+    """It names row, column, value, count, the known ones and what to do; the ways in are alike."""
+    coding = replace(CODING, unseen="refuse")
+    table = {**TABLE, "site": ["b", "c", "d"]}
+    with pytest.raises(DataError) as caught:
+        getattr(coding, verb)(table)
+    assert str(caught.value) == (
+        "the table, row 1, column 'site' is 'c', which training has not seen (2 in all); the "
+        "training groups have missing, 'a', 'b', 'r': mend the value, leave such rows out, or "
+        'train with tasks.unseen=other or without the column, tasks.leave_out=["site"]'
+    )
+
+
+def test_rare_is_what_one_training_group_has() -> None:
+    table = read_table({"x": ["a", "a", "b", "c", "c", "c", "d"]})
+    training = np.array([True] * 6 + [False])
+
+    def fit(*groups: str) -> Column:
+        found = fitted(
+            table.column("x"), table, training, categorical=False, wanted=False, groups=groups
+        )
+        assert isinstance(found, Column)
+        return found
+
+    assert fit() == Column("x", "category", categories=("a", "b", "c"))
+    assert fit(*"1212211") == Column("x", "category", categories=("a", "c"), rare=("b",))
+    assert fit(*"1123333") == Column("x", "category", categories=("a", "b", "c"))  # all are
+    assert "one for rare ones such as 'b'" in fit(*"1212211").describe()
 
 
 BAD = {
@@ -132,5 +183,6 @@ def test_columns_follow_the_training_rows() -> None:
     assert fit("x") == Column("x", centre=2.0, scale=1.0, indicator=True)
     assert fit("k", categorical=True) == Column("k", "category", categories=("7", "9"))
     assert fit("k").width == 1
+    assert fit("k", categorical=True).width == 2
     assert "and a mark where it is missing" in fit("x").describe()
-    assert "one for any other" in fit("k", categorical=True).describe()
+    assert fit("k", categorical=True).describe() == "category, one place each for '7', '9'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,9 +28,10 @@ class Column:
     Args:
         name: Its name.
         kind: ``"number"``: shifted by ``centre``, divided by ``scale``, and 0 where missing;
-            ``"category"``: one place for each category and a last one for all others.
+            ``"category"``: one place for each category, and a last one for rare ones, if any.
         centre, scale: Mean and deviation in the training groups.
         categories: Those of the training groups; ``""`` stands for a missing value.
+        rare: Categories of the training groups that share the last place, "other".
         indicator: Whether a number has a second place that is 1 where it is missing.
     """
 
@@ -39,6 +41,7 @@ class Column:
     scale: float = 1.0
     categories: tuple[str, ...] = ()
     indicator: bool = False
+    rare: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
@@ -47,7 +50,9 @@ class Column:
     @property
     def width(self) -> int:
         """Number of inputs it becomes."""
-        return len(self.categories) + 1 if self.kind == "category" else 1 + self.indicator
+        if self.kind == "category":
+            return len(self.categories) + bool(self.rare)
+        return 1 + self.indicator
 
     def coded(self, table: RawTable) -> Floats:
         """Return the inputs of all rows: ``[n, width]``.
@@ -57,7 +62,7 @@ class Column:
         """
         raw = table.column(self.name)
         if self.kind == "category":
-            return self._one_hot(raw, table)
+            return self._one_hot(raw)
         if raw.kind in ("text", "date"):
             row = next((i for i, text in enumerate(raw.texts) if text), 0)
             raise DataError(
@@ -74,33 +79,45 @@ class Column:
         scaled = np.where(missing, 0.0, (raw.numbers - self.centre) / self.scale)
         return np.stack([scaled, missing], 1) if self.indicator else scaled[:, None]
 
-    def _one_hot(self, raw: RawColumn, table: RawTable) -> Floats:
+    def _one_hot(self, raw: RawColumn) -> Floats:
+        """Return the places; a category that training has not goes to the rare ones, or nowhere."""
         place = {name: i for i, name in enumerate(self.categories)}
         words = raw.words()
-        others = sorted({word for word in words if word not in place})
-        if others:
-            count = sum(word not in place for word in words)
-            shown = ", ".join(repr(word) if word else "missing" for word in others[:_SHOWN])
-            log.warning(
-                "%s, column %r: %d values that training has not seen (%s) become 'other'",
-                table.where, self.name, count, shown,
-            )  # fmt: skip
-        found = np.zeros((len(words), self.width))
+        found = np.zeros((len(words), len(place) + 1))
         found[np.arange(len(words)), [place.get(word, len(place)) for word in words]] = 1.0
-        return found
+        return found[:, : self.width]
+
+    def unseen(self, table: RawTable, rows: Sequence[int]) -> list[int]:
+        """Return those of some rows whose category none of the training groups has."""
+        if self.kind != "category":
+            return []
+        known, words = {*self.categories, *self.rare}, table.column(self.name).words()
+        return [row for row in rows if words[row] not in known]
 
     def describe(self) -> str:
         """Return what is done with the column, in words."""
         if self.kind == "number":
             more = ", and a mark where it is missing (there the mean)" if self.indicator else ""
             return f"number, minus {self.centre:.4g}, divided by {self.scale:.4g}{more}"
-        shown = [repr(name) if name else "missing" for name in self.categories[:_SHOWN]]
-        more = f" and {len(self.categories) - _SHOWN} more" if len(self.categories) > _SHOWN else ""
-        return f"category, one place each for {', '.join(shown)}{more}, and one for any other"
+        rare = f", one for rare ones such as {listed(self.rare)}" if self.rare else ""
+        return f"category, one place each for {listed(self.categories)}{rare}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return a few categories for a message, and how many more there are."""
+    shown = [repr(word) if word else "missing" for word in words[:_SHOWN]]
+    more = f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else ""
+    return ", ".join(shown) + more
 
 
 def fitted(
-    raw: RawColumn, table: RawTable, training: NDArray[np.bool_], *, categorical: bool, wanted: bool
+    raw: RawColumn,
+    table: RawTable,
+    training: NDArray[np.bool_],
+    *,
+    categorical: bool,
+    wanted: bool,
+    groups: Sequence[str] = (),
 ) -> Column | str:
     """Return how a column is coded, or why it is left out.
 
@@ -110,6 +127,8 @@ def fitted(
         training: Which rows belong to training groups, ``[n]``.
         categorical: Numbers are names.
         wanted: The user asked for this column: only what cannot be used is left out.
+        groups: The group of each row, ``[n]``: categories of a single training group are rare;
+            empty: none are.
 
     Raises:
         DataError: for numbers that are not finite.
@@ -125,7 +144,10 @@ def fitted(
             return f"the same in all training groups: {next(iter(seen), '')!r}"
         if len(seen) > MOST and not (wanted and len(seen) <= 20 * MOST):
             return f"{len(seen)} different words: names or notes rather than categories"
-        return Column(raw.name, "category", categories=tuple(sorted(seen)))
+        rare = _rare(words, groups, training)
+        rare = rare if rare < seen else set()
+        kept = tuple(sorted(seen - rare))
+        return Column(raw.name, "category", categories=kept, rare=tuple(sorted(rare)))
     _refuse_infinite(raw, table)
     if raw.kind == "whole" and not wanted and _is_index(raw.numbers):
         return "a different whole number in each row, without gaps: an id"
@@ -141,6 +163,15 @@ def fitted(
     return Column(
         raw.name, centre=float(values.mean()), scale=float(values.std()), indicator=indicator
     )
+
+
+def _rare(words: list[str], groups: Sequence[str], training: NDArray[np.bool_]) -> set[str]:
+    """Return the words of a single training group; none without groups."""
+    owners: dict[str, set[str]] = {}
+    for word, group, own in zip(words, groups or words, training, strict=True):
+        if groups and own:
+            owners.setdefault(word, set()).add(group)
+    return {word for word, found in owners.items() if len(found) == 1}
 
 
 def _is_index(numbers: Floats) -> bool:

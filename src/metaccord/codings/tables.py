@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +13,14 @@ import torch
 from torch import Tensor
 
 from metaccord.codings.base import Coding, Labelled, Unlabelled
-from metaccord.codings.columns import Column
+from metaccord.codings.columns import Column, listed
 from metaccord.data.tables import RawTable, read_table
-from metaccord.errors import DataError, UsageError, nearest
+from metaccord.errors import DataError, UsageError, nearest, unknown
 from metaccord.types import Batch
+
+log = logging.getLogger("metaccord")
+Unseen = Literal["refuse", "other"]
+UNSEEN: tuple[Unseen, ...] = ("refuse", "other")
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class TableCoding(Coding):
         target_centre, target_scale: Mean and deviation of a number to predict.
         separator, decimal: Of CSV files.
         left_out: Columns that are not used, and why.
+        unseen: What becomes of a category that no training group has: ``"refuse"``, or
+            ``"other"``: it shares the place of the rare ones; where there are none, it has none.
 
     Shape:
         inputs [n, features] float32; targets [n] int64 or [n, 1] float32.
@@ -48,8 +56,11 @@ class TableCoding(Coding):
     separator: str | None = None
     decimal: str = "."
     left_out: tuple[tuple[str, str], ...] = ()
+    unseen: Unseen = "refuse"
 
     def __post_init__(self) -> None:
+        if self.unseen not in UNSEEN:
+            raise unknown("unseen", self.unseen, UNSEEN)
         if not self.target_scale > 0:
             raise UsageError(f"target_scale is {self.target_scale}: it must be above 0")
 
@@ -70,8 +81,8 @@ class TableCoding(Coding):
             path: A CSV or Parquet file, or a DataFrame.
 
         Raises:
-            DataError: if a column or a target is missing, a class is unknown, or there are
-                several groups.
+            DataError: if a column or a target is missing, a class or a category is unknown, or
+                there are several groups.
         """
         table = read_table(path, self.separator, self.decimal)
         if self.group in table.columns:
@@ -81,12 +92,14 @@ class TableCoding(Coding):
                     f"{table.where} has {len(names)} groups in {self.group!r}, {names[0]!r} and "
                     f"{names[1]!r} among them: a support set is one task, keep the rows of one"
                 )
+        self.check_categories(table, range(table.rows))
         inputs, targets = self.coded(table), self.targets(table)
         return Labelled(Batch(inputs, targets), self.classes, _names(table))
 
     def inputs(self, path: Path | Any) -> Unlabelled:
         """Return rows whose targets are asked for; see the base class."""
         table = read_table(path, self.separator, self.decimal)
+        self.check_categories(table, range(table.rows))
         return Unlabelled(self.coded(table), _names(table))
 
     def values(self, outputs: Tensor) -> Tensor:
@@ -95,20 +108,56 @@ class TableCoding(Coding):
             return outputs
         return outputs * self.target_scale + self.target_centre
 
+    def check_categories(self, table: RawTable, rows: Sequence[int]) -> None:
+        """Refuse categories that no training group has, or say what becomes of them.
+
+        A network has no weights for what it has never seen, so its answer would be arbitrary.
+
+        Args:
+            table: The table.
+            rows: Those to look at.
+
+        Raises:
+            DataError: naming column, row, value and the known ones, unless ``unseen`` accepts it.
+        """
+        self._refuse_absent(table)
+        for column in self.columns:
+            if not (found := column.unseen(table, rows)):
+                continue
+            word = table.column(column.name).words()[found[0]]
+            what = f"{table.where}, {table.row(found[0])}, column {column.name!r} is " + (
+                repr(word) if word else "missing"
+            )
+            known = f"the training groups have {listed(column.categories + column.rare)}"
+            if self.unseen == "refuse":
+                raise DataError(
+                    f"{what}, which training has not seen ({len(found)} in all); {known}: mend the "
+                    "value, leave such rows out, or train with tasks.unseen=other or without the "
+                    f'column, tasks.leave_out=["{column.name}"]'
+                )
+            fate = "as the rare ones do" if column.rare else "and has no place: none was rare"
+            log.warning(
+                "%s, which training has not seen (%d in all); %s: it becomes 'other', %s",
+                what, len(found), known, fate,
+            )  # fmt: skip
+
     def coded(self, table: RawTable) -> Tensor:
         """Return the inputs of all rows: ``[n, features]``.
 
         Raises:
             DataError: if a column is missing or holds something else than in training.
         """
+        self._refuse_absent(table)
+        coded = np.concatenate([column.coded(table) for column in self.columns], axis=1)
+        return torch.from_numpy(coded.astype(np.float32))
+
+    def _refuse_absent(self, table: RawTable) -> None:
         absent = [column.name for column in self.columns if column.name not in table.columns]
         if absent:
             raise DataError(
                 f"{table.where} has not the columns that the model was trained with: {absent[0]!r} "
                 f"is missing ({len(absent)} in all); {nearest(absent[0], table.columns)}"
             )
-        coded = np.concatenate([column.coded(table) for column in self.columns], axis=1)
-        return torch.from_numpy(coded.astype(np.float32))
 
     def targets(self, table: RawTable) -> Tensor:
         """Return the targets of all rows: ``[n]`` labels, or ``[n, 1]`` numbers.
@@ -152,7 +201,10 @@ class TableCoding(Coding):
         else:
             aim = f"one of {len(self.classes)} classes: {', '.join(self.classes)}"
         lines = [f"target {self.target!r}: {aim}", f"group {self.group!r}: one task each"]
-        lines += [f"column {column.name!r}: {column.describe()}" for column in self.columns]
+        any_other = {"refuse": "any other is refused", "other": "any other becomes 'other'"}
+        for column in self.columns:
+            more = f"; {any_other[self.unseen]}" if column.kind == "category" else ""
+            lines.append(f"column {column.name!r}: {column.describe()}{more}")
         lines += [f"column {name!r}: left out, {why}" for name, why in self.left_out]
         return "\n".join(lines)
 

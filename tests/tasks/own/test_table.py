@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +68,18 @@ def test_statistics_and_categories_come_from_training_alone(
 ) -> None:
     path = sensors(tmp_path / "s.csv")
     tasks = source(path)
-    held = set(tasks.members("test"))
+    held, coding = set(tasks.members("test")), tasks.coding
     lines = [line.split(",") for line in path.read_text().splitlines()]
     for line in lines[1:]:
         if line[0] in held:
             line[1], line[2] = "attic", str(float(line[2]) + 1000)
     path.write_text("\n".join(",".join(line) for line in lines) + "\n")
-    assert source(path).coding == tasks.coding
-    assert "'attic') become 'other'" in caplog.text
+    message = r"line \d+, column 'site' is 'attic', which training has not seen"
+    with pytest.raises(DataError, match=message):
+        source(path)
+    found = source(path, unseen="other").coding
+    assert replace(found, unseen="refuse") == coding
+    assert re.search(message, caplog.text)
 
 
 def test_settings_choose_columns(tmp_path: Path) -> None:

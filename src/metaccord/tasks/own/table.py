@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from metaccord.codings import TableCoding
 from metaccord.codings.arrays import sorted_labels
+from metaccord.codings.tables import UNSEEN, Unseen
 from metaccord.data.tables import RawTable, read_table
 from metaccord.errors import DataError, UsageError, unknown
 from metaccord.tasks.leaks import refuse_leaks, row_digests
@@ -32,9 +33,9 @@ class Table(OwnData):
     """One task for each group of rows: predict a column from the others.
 
     Numbers are standardised, and categories known, by the training groups alone. A category that
-    they have not gets the place "other"; a missing number becomes the mean, with a mark in a
-    column of its own. Dates, ids and constant columns are left out; ``print(tasks.coding)`` says
-    what is done with each column.
+    they have not is refused; a missing number becomes the mean, with a mark in a column of its
+    own. Dates, ids and constant columns are left out; ``print(tasks.coding)`` says what is done
+    with each column.
 
     Args:
         path: A CSV file (UTF-8, with a header) or a Parquet file; empty: data in memory.
@@ -47,6 +48,8 @@ class Table(OwnData):
         categories: Columns of numbers that are names, such as postcodes.
         separator: Between values of a CSV file; None: a tab in ``.tsv`` files, else a comma.
         decimal: Of numbers in a CSV file, ``"."`` or ``","``.
+        unseen: ``"refuse"`` categories that no training group has, here and in use, or accept them
+            as ``"other"``, a place that categories of a single training group share.
         shots, train_shots: Rows of the support set, drawn at random.
         queries: Rows of the query set, at most: of a smaller group it is what is left.
         split, split_seed, train, validation, test, minimum, accept_leaks, fingerprint, data:
@@ -74,12 +77,15 @@ class Table(OwnData):
     categories: tuple[str, ...] = ()
     separator: str | None = None
     decimal: str = "."
+    unseen: Unseen = "refuse"
     fitted: TableCoding | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.aim not in (choices := ("auto", "numbers", "classes")):
             raise unknown("tasks.aim", self.aim, choices)
+        if self.unseen not in UNSEEN:
+            raise unknown("tasks.unseen", self.unseen, UNSEEN)
         for name in ("features", "leave_out", "categories"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
@@ -150,6 +156,7 @@ class Table(OwnData):
         members = self.divided(names, "group")
         split_of = split_of_rows(table.rows, rows, members)
         coding = coding_of(self, table, split_of == 0)
+        coding.check_categories(table, np.flatnonzero(split_of >= 0).tolist())
         inputs, targets = (t.double().numpy() for t in tensors(content, coding))
         every = np.concatenate([inputs, targets.reshape(table.rows, -1)], axis=1)
         refuse_leaks(row_digests(every), split_of, every, table.where, self.accept_leaks, table.row)

@@ -48,6 +48,7 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
     Raises:
         DataError: if there is nothing to predict from, or nothing to predict.
     """
+    groups = table.column(source.group).words() if source.unseen == "other" else ()
     columns: list[Column] = []
     left_out = []
     for name in source.features or table.columns:
@@ -63,6 +64,7 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
                 training,
                 categorical=name in source.categories,
                 wanted=name in source.features,
+                groups=groups,
             )
         if isinstance(found, Column):
             columns.append(found)
@@ -78,6 +80,7 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
         separator=source.separator,
         decimal=source.decimal,
         left_out=tuple(left_out),
+        unseen=source.unseen,
     )
     raw = table.column(source.target)
     if source.aim == "numbers" or (source.aim == "auto" and not _names_classes(raw)):
