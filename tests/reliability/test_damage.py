@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from damage import graph
 
-from metaccord import checkpoint_files, saved, stored
+from metaccord import saved, sealed, stored
 from metaccord.data import graphs
 from metaccord.selftest.damage import Damages, damage, strike, victims
 
@@ -48,7 +48,7 @@ def careless(content: Any) -> Any:
 
 def test_a_reader_without_hashes_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = victims(tmp_path)
-    monkeypatch.setattr(checkpoint_files, "hashlib", SimpleNamespace(sha256=careless))
+    monkeypatch.setattr(sealed, "hashlib", SimpleNamespace(sha256=careless))
     assert strike(found, Damages(60, 0, 0)).worst > 0
 
 
