@@ -33,7 +33,8 @@ def seeded(seed: int) -> Iterator[None]:
     Args:
         seed: Of all draws inside.
     """
-    gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else range(0)
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    gpus = range(torch.cuda.device_count() if used else 0)
     with _SEEDING, torch.random.fork_rng(gpus):
         torch.default_generator.manual_seed(seed)
         for index in gpus:
