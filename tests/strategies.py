@@ -138,7 +138,8 @@ _SOURCES: dict[type, Fields] = {
         "classes": COUNTS, "fingerprint": st.text(),
     },
     Table: {
-        **_OWN, "target": st.text(), "group": st.text(), "features": FEW, "leave_out": FEW,
+        **_OWN, "split": _OWN["split"] | st.just("phase"), "target": st.text(),
+        "group": st.text(), "features": FEW, "leave_out": FEW,
         "unseen": st.sampled_from(["refuse", "other"]),
         "categories": FEW, "separator": st.none() | st.just(";"), "decimal": st.just(","),
         "fitted": st.none() | st.builds(TableCoding, **_CODINGS[TableCoding]),

@@ -86,3 +86,67 @@ def test_training_and_use_refuse_a_new_category(
     used = call(capsys, "adapt", "other", "new.csv", "--out", "knowingly")
     assert used.code == 0, used.err
     assert "it becomes 'other', and has no place: none was rare" in used.err
+
+
+def phased(path: Path, word: str = "{}", more: str = "") -> Path:
+    """Write sensors with a column ``phase``: s0 to s7 train, s8 and s9 Val, the rest test."""
+    header, *lines = sensors(path).read_text().splitlines()
+    phases = {f"s{i}": "train" if i < 8 else "Val" if i < 10 else "test" for i in range(12)}
+    rows = [f"{line},{phases[line.split(',')[0]]}" for line in lines]
+    rows[-1] = f"{lines[-1]},{word.format('test')}"
+    path.write_text("\n".join([f"{header},phase", *rows]) + "\n" + more)
+    return path
+
+
+def test_a_column_names_the_splits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Python, from the command line, again at a resumption; it is no input."""
+    monkeypatch.chdir(tmp_path)
+    tasks = source(phased(tmp_path / "s.csv"), split="phase")
+    assert [len(tasks.members(split)) for split in ("train", "validation", "test")] == [8, 2, 2]
+    assert set(tasks.members("test")) == {"s10", "s11"}
+    assert "column 'phase': left out, it names the split of each group" in str(tasks.coding)
+    train = ("train", "table:s.csv", "--out", "run", "--steps")
+    settings = (*COLUMNS, "tasks.split=phase", "tasks.shots=5", "num_tasks=2", "plan.chunk=all")
+    done = call(capsys, *train, "1", *settings)
+    assert done.code == 0, done.err
+    assert call(capsys, *train, "2", "--resume").code == 0
+    assert call(capsys, "evaluate", "run", "--tasks", "3").code == 0
+    phased(tmp_path / "s.csv", more="s12,roof,1,2,2026-01-01,9999,3,test\n")
+    assert call(capsys, "evaluate", "run", "--tasks", "3").code == 3
+
+
+@pytest.mark.parametrize(
+    ("word", "settings", "code", "message"),
+    [
+        (
+            "train",
+            {},
+            3,
+            r"group 's11' is in two splits by the column 'phase', test \(line \d+\) and",
+        ),
+        ("tset", {}, 3, r"line \d+, column 'phase' is 'tset': did you mean 'test'"),
+        ("", {}, 3, r"line \d+, column 'phase' is missing"),
+        ("{}", {"split": "fase"}, 3, r"no column 'fase': did you mean 'phase'"),
+        ("{}", {"split": "[2,3]"}, 2, r"tasks\.split is '\[2,3\]': use three fractions"),
+        ("{}", {"split": "reading"}, 2, r"tasks\.split is 'reading', which is tasks\.target"),
+        ("{}", {"test": ("s1",)}, 2, r"tasks\.test name groups: give one of the two"),
+        ("{}", {"leave_out": (), "features": ("phase",)}, 2, r"or in tasks\.features, too"),
+        ("{}", {"split": "site"}, 3, r"column 'site' is '\w+': choose from test, train, valid"),
+    ],
+)
+def test_what_names_no_splits_is_refused(
+    word: str, settings: dict[str, object], code: int, message: str, tmp_path: Path
+) -> None:
+    path = phased(tmp_path / "s.csv", word)
+    with pytest.raises((DataError, UsageError), match=message) as caught:
+        source(path, **{"split": "phase", **settings})
+    assert caught.value.exit_code == code
+
+
+def test_some_groups_are_for_training(tmp_path: Path) -> None:
+    path = phased(tmp_path / "s.csv")
+    path.write_text(path.read_text().replace(",train\n", ",test\n"))
+    with pytest.raises(DataError, match="has no group for training"):
+        source(path, split="phase")

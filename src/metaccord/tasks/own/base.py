@@ -86,7 +86,7 @@ class OwnData(TaskSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.split is not None:
+        if self.split is not None and not isinstance(self.split, str):  # a table's column
             object.__setattr__(self, "split", tuple(self.split))
         for name in SPLITS:
             object.__setattr__(self, name, tuple(map(str, getattr(self, name))))

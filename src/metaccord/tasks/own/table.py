@@ -21,7 +21,8 @@ from metaccord.tasks.own.base import Content, Layout, OwnData, fingerprint_of, s
 from metaccord.tasks.own.drawing import group_tasks
 from metaccord.tasks.own.shapes import advice
 from metaccord.tasks.own.table_data import TableContent, coding_of, opened, tensors
-from metaccord.tasks.source import Advice
+from metaccord.tasks.own.table_splits import by_column
+from metaccord.tasks.source import SPLITS, Advice
 from metaccord.types import Batch, Episode
 
 log = logging.getLogger("metaccord")
@@ -52,8 +53,9 @@ class Table(OwnData):
             as ``"other"``, a place that categories of a single training group share.
         shots, train_shots: Rows of the support set, drawn at random.
         queries: Rows of the query set, at most: of a smaller group it is what is left.
-        split, split_seed, train, validation, test, minimum, accept_leaks, fingerprint, data:
-            See :class:`metaccord.tasks.own.OwnData`.
+        split: As for :class:`metaccord.tasks.own.OwnData`; or the name of a column that holds
+            ``train``, ``validation`` or ``test``, the same in all rows of a group.
+        split_seed, train, validation, test, minimum, accept_leaks, fingerprint, data: See there.
         fitted: The coding, written down by a run.
         seed: Names the stream of episodes.
 
@@ -69,6 +71,7 @@ class Table(OwnData):
             rows lie in different splits.
     """
 
+    split: tuple[float, float, float] | str | None = None  # type: ignore[assignment]
     target: str = ""
     group: str = ""
     aim: Aim = "auto"
@@ -86,6 +89,8 @@ class Table(OwnData):
             raise unknown("tasks.aim", self.aim, choices)
         if self.unseen not in UNSEEN:
             raise unknown("tasks.unseen", self.unseen, UNSEEN)
+        if isinstance(self.split, str):
+            self._check_split(self.split)
         for name in ("features", "leave_out", "categories"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
@@ -153,7 +158,11 @@ class Table(OwnData):
             )
         kept = self.kept(names, rows, "group")
         names, rows = [names[i] for i in kept], [rows[i] for i in kept]
-        members = self.divided(names, "group")
+        named = self
+        if isinstance(self.split, str):
+            one, two, three = by_column(table, self.split, names, rows)
+            named = replace(self, split=None, train=one, validation=two, test=three)
+        members = named.divided(names, "group")
         split_of = split_of_rows(table.rows, rows, members)
         coding = coding_of(self, table, split_of == 0)
         coding.check_categories(table, np.flatnonzero(split_of >= 0).tolist())
@@ -166,6 +175,24 @@ class Table(OwnData):
                 log.info("%s", line)
         return Layout(tuple(names), tuple(rows), members, coding, found)
 
+    def _check_split(self, column: str) -> None:
+        """Refuse a name of a column that is none, or meets other settings."""
+        if not column or column.startswith("["):
+            raise UsageError(
+                f"tasks.split is {column!r}: use three fractions such as [0.6,0.2,0.2], or the "
+                "name of a column that holds train, validation and test"
+            )
+        if any(getattr(self, name) for name in SPLITS):
+            raise UsageError(
+                f"tasks.split is the column {column!r}, and tasks.train, tasks.validation or "
+                "tasks.test name groups: give one of the two"
+            )
+        if column in (self.target, self.group, *self.features):
+            raise UsageError(
+                f"tasks.split is {column!r}, which is tasks.target, tasks.group or in "
+                "tasks.features, too: name a column that holds train, validation and test"
+            )
+
     def _check_columns(self, table: RawTable) -> None:
         """Refuse settings that name no columns of the table."""
         for name in ("target", "group"):
@@ -175,7 +202,9 @@ class Table(OwnData):
                     "the column that names each task: --set tasks.target=... tasks.group=...; "
                     f"its columns are {', '.join(table.columns)}"
                 )
-        for name in (self.target, self.group, *self.features, *self.leave_out, *self.categories):
+        split = (self.split,) if isinstance(self.split, str) else ()
+        named = (*self.features, *self.leave_out, *self.categories, *split)
+        for name in (self.target, self.group, *named):
             table.column(name)
         if self.target == self.group:
             raise UsageError(f"tasks.target and tasks.group are both {self.target!r}")

@@ -55,7 +55,9 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
         if name in (source.target, source.group):
             continue
         found: Column | str = "as asked for (tasks.leave_out)"
-        if name not in (*source.leave_out, *source.features) and _is_alias(table, name, source):
+        if name == source.split:
+            found = "it names the split of each group (tasks.split)"
+        elif name not in (*source.leave_out, *source.features) and _is_alias(table, name, source):
             found = f"another name of {source.group!r}: new groups have none"
         elif name not in source.leave_out:
             found = fitted(
