@@ -148,6 +148,7 @@ def test_the_functional_route_equals_the_autograd_route(name: str, net: str, chu
         ({"memory": "0MiB"}, "write for example '4GiB'"),
         ({"memory": "-1MiB"}, "write for example '4GiB'"),
         ({"memory": ""}, "write for example '4GiB'"),
+        ({"memory": "9" * 400}, "write for example '4GiB'"),
     ],
 )
 def test_bad_plans_are_refused(options: dict[str, object], word: str) -> None:

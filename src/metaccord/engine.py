@@ -7,6 +7,7 @@ gradients are taken of sums with respect to task-stacked copies of the parameter
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,9 +79,10 @@ class Plan:
         if self.memory is None:
             return None
         found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|)", self.memory)
-        if not found or float(found[1]) <= 0:
-            raise UsageError(f"plan.memory is {self.memory!r}: write for example '4GiB'")
-        return int(float(found[1]) * _UNITS[found[2]])
+        amount = float(found[1]) * _UNITS[found[2]] if found else 0.0
+        if not 0 < amount < math.inf:
+            raise UsageError(f"plan.memory is {self.memory!r:.100}: write for example '4GiB'")
+        return int(amount)
 
     def size(self, tasks: int) -> int:
         """Return how many of ``tasks`` tasks stand under one ``vmap``."""
