@@ -15,6 +15,7 @@ from metaccord.estimators.masks import channels
 from metaccord.models import MLP, Conv4
 from metaccord.rules import SGD
 from metaccord.types import Episode, Stacked
+from metaccord.unroll import dropout_key
 from tests import cases
 from tests.pruning import KINDS, LR, masks_of, method_of
 from tests.reference.inner import gradient, leaves, loss_at
@@ -78,6 +79,31 @@ def test_catfish_drops_what_the_loss_depends_on_most() -> None:
         largest = sorted(range(12), key=score.tolist().__getitem__)[-4:]
         pruned = mask["body.0.weight"][i].flatten() == 0
         assert pruned.nonzero().flatten().tolist() == sorted(largest)
+
+
+def test_catfish_sees_the_dropout_of_the_first_step() -> None:
+    """The score is that of the loss whose gradient the first inner step takes."""
+    method, found = method_of("catfish"), cases.episodes("plain")
+    found = found._replace(extra={**found.extra, "dropout": torch.arange(4)})
+    body = nn.Sequential(nn.Linear(3, 40), nn.Dropout(0.5), nn.Tanh())
+    net = nn.Sequential()
+    net.add_module("body", body)
+    net.add_module("head", nn.Linear(40, 1))
+    goal = mc.Objective(net.double(), mse_loss, mc.Plan("all"))
+    state = mc.initialise(method, goal, seed=0)
+    (mask,) = masks_of(method, goal, state, found)
+    for step in range(3):
+        stack = tree.expand(tree.scope(state.params, "model"), 4)
+        leaf = stack["body.0.weight"].clone().requires_grad_()
+        key = dropout_key(goal, found, step)
+        losses = goal.losses({**stack, "body.0.weight": leaf}, found.support, key)
+        score = (leaf * torch.autograd.grad(losses.sum(), leaf)[0]).abs().flatten(1).detach()
+        kept = mask["body.0.weight"].flatten(1) == 1
+        pruned = (~kept).sum(1)
+        worst = score.where(kept, torch.zeros(())).amax(1)
+        least = score.where(~kept, torch.inf * torch.ones(())).amin(1)
+        assert (pruned == round(0.34 * 120)).all()
+        assert bool((least >= worst).all()) == (step == 0)
 
 
 @pytest.mark.parametrize("name", ["Conv4", "MLP"])

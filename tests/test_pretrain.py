@@ -17,6 +17,7 @@ from metaccord.errors import UsageError
 from metaccord.estimators import Pretrain
 from metaccord.interactions import Interaction
 from metaccord.methods import coherent, cooperative, finetune, gradient_agreement, gradient_sharing
+from metaccord.rules import SGD, Adam, InnerRule, MetaSGD, PerStep
 from metaccord.types import Episode, Stacked
 from tests import cases, tolerances
 from tests.reference.compare import relative_error
@@ -176,6 +177,18 @@ def test_what_pre_training_needs() -> None:
     for other in (plain, mc.Objective(conv, cross_entropy)):
         with pytest.raises(UsageError, match=r"no linear layer called 'head': .*estimator\.head"):
             mc.initialise(method, other)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [MetaSGD(steps=1, lr=0.1), PerStep(steps=1, lr=0.1), SGD(steps=1, lr=0.1, batch=2),
+     Adam(steps=1, lr=0.1, persist=True)],
+)  # fmt: skip
+def test_rules_that_need_an_inner_loop_in_training_are_refused(rule: InnerRule) -> None:
+    with pytest.raises(UsageError, match=f"so {type(rule).__name__} could not"):
+        mc.Method(name="x", rule=rule, estimator=Pretrain())
+    plain = Adam(steps=1, lr=0.1)
+    assert mc.Method(name="x", rule=plain, estimator=Pretrain()).rule == plain
 
 
 @pytest.mark.parametrize("wrap", [gradient_agreement, gradient_sharing, cooperative, coherent])
