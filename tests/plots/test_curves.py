@@ -124,6 +124,16 @@ def test_the_query_loss_is_drawn_where_there_is_one():
     assert "One seed" in texts(figure)
 
 
+def test_validation_of_a_run_is_an_interval():
+    """As runs record it."""
+    checks = [
+        {"step": s, "validation": {"loss": {"mean": 1 / s, "half": 0.1}, "accuracy": accuracy}}
+        for s, accuracy in ((10, {"mean": 0.5, "half": 0.1}), (20, {"mean": 0.75, "half": 0.1}))
+    ]
+    found = line(training({"reptile": [[*run(0), *checks]]}).axes[1], "reptile")
+    np.testing.assert_array_equal(found.get_ydata(), [50, 75])
+
+
 @pytest.mark.parametrize("accuracy", [None, 0.5])
 def test_validation_has_its_own_panel(accuracy):
     checks = [

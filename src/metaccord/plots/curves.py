@@ -94,7 +94,8 @@ def training(records: Mapping[str, Sequence[Run]], *, window: int | None = None)
 
     Args:
         records: Per method the records of its seeds, each a list of ``Record.json()``, with
-            entries ``{"step": n, "validation": {"loss": ..., "accuracy": ...}}`` where measured.
+            entries ``{"step": n, "validation": {"loss": ..., "accuracy": ...}}`` where measured:
+            numbers, or intervals as ``Scores.json()`` gives them.
         window: Meta-steps of the running mean; None: a fiftieth of the longest training.
 
     Raises:
@@ -132,7 +133,7 @@ def _validation(axes: Axes, checks: Mapping[str, list[dict[int, Check]]], shown:
     accuracy = all(check.get("accuracy") is not None for check in every)
     key = "accuracy" if accuracy else "loss"
     series = {
-        name: [{step: _number(check.get(key)) for step, check in run.items()} for run in runs]
+        name: [{step: _mean(check.get(key)) for step, check in run.items()} for run in runs]
         for name, runs in checks.items()
     }
     _panel(axes, "Validation tasks", series, shown, points=True, share=accuracy)
@@ -140,7 +141,10 @@ def _validation(axes: Axes, checks: Mapping[str, list[dict[int, Check]]], shown:
     axes.set_ylabel("query accuracy, %" if accuracy else f"query loss{scale(axes)}")
 
 
-def _number(value: float | None) -> float:
+def _mean(value: Any) -> float:
+    """Return a number, or the mean of an interval ``{"mean": ..., "half": ...}``."""
+    if isinstance(value, Mapping):
+        return _mean(value.get("mean"))
     return float("nan") if value is None else float(value)
 
 
