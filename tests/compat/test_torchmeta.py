@@ -59,6 +59,49 @@ def test_a_batch_has_the_gradient_of_the_slow_twin() -> None:
         assert relative_error(ours, row) <= TWIN_F64
 
 
+def uneven(*sizes: int) -> Any:
+    """Return tasks of different sizes, as a ``collate_fn`` that keeps lists gives them."""
+    found = Waves(len(sizes))
+    pairs = [(found[i], size) for i, size in enumerate(sizes)]
+    return {
+        "train": tuple([t["train"][k][:s] for t, s in pairs] for k in (0, 1)),
+        "test": tuple([t["test"][k][: 2 * s] for t, s in pairs] for k in (0, 1)),
+    }
+
+
+def test_uneven_lists_have_the_gradients_of_the_slow_twin() -> None:
+    batch = uneven(3, 5, 2)
+    model = nn.Sequential(nn.Linear(1, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+    objective = mc.Objective(model, mc.losses.mse)
+    method = maml(steps=2, lr=0.1)
+    state = mc.initialise(method, objective)
+    episodes = torchmeta.episodes(batch)
+    assert torch.as_tensor(episodes.support.sizes).tolist() == [3, 5, 2]
+    found = mc.meta_gradient(method, objective, state, episodes)
+    tasks = [
+        Task([(batch["train"][0][i], batch["train"][1][i])] * 2,
+             (batch["test"][0][i], batch["test"][1][i]))
+        for i in range(3)
+    ]  # fmt: skip
+    for i, row in enumerate(maml_rows(model, mc.losses.mse, objective.trainable(), tasks, 0.1)):
+        ours = {name: found.rows[f"model.{name}"][i] for name in row}
+        assert relative_error(ours, row) <= TWIN_F64
+
+
+def test_batches_of_different_sizes_train_and_measure() -> None:
+    """Even and uneven batches in one loader; a measurement goes across their borders."""
+    batches = [uneven(3, 5, 2, 4), next(iter(loader())), uneven(2, 2, 2, 2)]
+    source = from_loader(batches, test=batches)
+    sizes = torch.as_tensor(source.episodes("test", 0, range(2, 8)).support.sizes)
+    assert sizes.tolist() == [2, 4, 5, 5, 5, 5]
+    assert source.episodes("test", 0, range(4, 12)).support.inputs.shape == (8, 5, 1)
+    model = nn.Sequential(nn.Linear(1, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+    objective, method = mc.Objective(model, mc.losses.mse), maml(steps=1, lr=0.01)
+    records = list(mc.train(method, objective, source, steps=3, num_tasks=4))
+    scores = mc.evaluate(method, objective, records[-1].state, source, mc.Protocol(tasks=12))
+    assert bool(scores.losses.isfinite().all())
+
+
 def test_steps_take_batches_in_order_and_start_again() -> None:
     source, every = from_loader(loader()), list(loader())
     for step, index in ((0, 0), (1, 1), (1, 1), (2, 0), (5, 1), (0, 0)):
@@ -101,7 +144,15 @@ BATCHES: dict[str, tuple[Any, list[str]]] = {
     "other names": ({"support": 1, "query": 2}, ["['query', 'support']", "no 'train'"]),
     "no pair": ({**GOOD, "test": torch.ones(2, 3)}, ["batch['test'] is Tensor"]),
     "three parts": ({**GOOD, "train": (1, 2, 3)}, ["(inputs, targets)"]),
-    "lists": ({**GOOD, "train": ([1.0], [2.0])}, ["are list", "ToTensor"]),
+    "a list": ({**GOOD, "train": ([1.0], torch.ones(1, 3))}, ["are list", "ToTensor"]),
+    "lists of numbers": ({**GOOD, "train": ([1.0], [2.0])}, ["hold float", "[examples, ...]"]),
+    "lists of scalars": ({**GOOD, "train": ([torch.ones(())],) * 2}, ["hold Tensor"]),
+    "other lists": ({**GOOD, "train": ([torch.ones(2)], [])}, ["1 tasks but targets of 0"]),
+    "no tasks": ({**GOOD, "train": ([], [])}, ["no task"]),
+    "ragged": (
+        {**GOOD, "train": ([torch.ones(2, 1)] * 2, [torch.ones(2), torch.ones(3)])},
+        ["task 1 holds [2, 3] examples"],
+    ),
     "one task": (
         {**GOOD, "train": (torch.ones(3), torch.ones(3))},
         ["shape [3]", "BatchMetaDataLoader"],

@@ -14,7 +14,7 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, cast
@@ -25,7 +25,9 @@ from torch import Tensor
 from metaccord import tree
 from metaccord.errors import DataError, UsageError, unknown
 from metaccord.tasks.source import SPLITS, TaskSource
+from metaccord.tasks.stacking import stacked
 from metaccord.types import Batch, Episode
+from metaccord.uneven import is_uneven, singles, width
 
 __all__ = ["Loaders", "episodes", "from_loader"]
 
@@ -34,7 +36,8 @@ def episodes(batch: Any) -> Episode:
     """Return a batch of tasks as episodes.
 
     Args:
-        batch: ``{"train": (inputs, targets), "test": (inputs, targets)}``, each ``[T, n, ...]``.
+        batch: ``{"train": (inputs, targets), "test": (inputs, targets)}``, each ``[T, n, ...]``, or
+            a list of ``[n, ...]`` for tasks of different sizes.
 
     Raises:
         DataError: naming the part that is missing or of another shape.
@@ -63,6 +66,8 @@ def _part(batch: Mapping[str, Any], key: str) -> Batch:
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise DataError(f"batch[{key!r}] is {type(pair).__name__}: it must be (inputs, targets)")
     inputs, targets = pair
+    if isinstance(inputs, list | tuple) and isinstance(targets, list | tuple):
+        return _listed(inputs, targets, key)
     for name, leaf in (("inputs", inputs), ("targets", targets)):
         if not isinstance(leaf, Tensor):
             raise DataError(
@@ -80,6 +85,23 @@ def _part(batch: Mapping[str, Any], key: str) -> Batch:
             f"{list(targets.shape[:2])} (tasks, examples): they must be equal"
         )
     return Batch(inputs, targets)
+
+
+def _listed(inputs: Sequence[Any], targets: Sequence[Any], key: str) -> Batch:
+    """Return tasks of different sizes, one tensor each."""
+    leaves = [*inputs, *targets]
+    if bad := [leaf for leaf in leaves if not isinstance(leaf, Tensor) or not leaf.dim()]:
+        raise DataError(
+            f"the lists of batch[{key!r}] hold {type(bad[0]).__name__} where a task's examples "
+            "belong: give one tensor [examples, ...] per task"
+        )
+    if len(inputs) != len(targets):
+        raise DataError(
+            f"batch[{key!r}] has inputs of {len(inputs)} tasks but targets of {len(targets)}: they "
+            "must be equal"
+        )
+    parts = [Batch(x, y) for x, y in zip(inputs, targets, strict=True)]
+    return stacked([Episode(part, part) for part in parts]).support
 
 
 class _Cursor:
@@ -166,8 +188,7 @@ class Loaders(TaskSource):
             batch = self._batch(split, step + place.start // size)
             within = slice(place.start % size, place.start % size + len(place))
             found.append(_cut(batch, within))
-        joined = found[0] if len(found) == 1 else tree.join(found, torch.cat)
-        return joined._replace(extra=keys)
+        return _joined(found)._replace(extra=keys)
 
     def _batch(self, split: str, index: int) -> Episode:
         cursor = self._cursors.setdefault(split, _Cursor())
@@ -179,6 +200,16 @@ def _cut(episode: Episode, tasks: slice) -> Episode:
         return leaf[tasks]
 
     return cast(Episode, tree.mapped(cut, episode))
+
+
+def _joined(found: list[Episode]) -> Episode:
+    """Return pieces of several batches as one; they may differ in their numbers of examples."""
+    if len(found) == 1:
+        return found[0]
+    widths = {(width(piece.support), width(piece.query)) for piece in found}
+    if len(widths) == 1 and not any(map(is_uneven, found)):
+        return cast(Episode, tree.join(found, torch.cat))
+    return stacked([task for piece in found for task in singles(piece)])
 
 
 def _runs(tasks: range, size: int) -> list[range]:
