@@ -136,6 +136,19 @@ def test_labels_are_put_into_the_order_of_the_classes() -> None:
     assert found.extra["classes"][0, found.query.targets[0]].tolist() == classes[0].tolist()
 
 
+def test_labels_of_uneven_tasks_are_sorted_too() -> None:
+    """The second task has two classes and three examples; what lies beyond is never looked at."""
+    targets = torch.tensor([[0, 1, 2, 0], [1, 0, 1, 0]])
+    sizes, ways = torch.tensor([4, 3]), torch.tensor([3, 2])
+    batch = Batch(torch.zeros(2, 4, 1), targets, sizes, ways)
+    classes = torch.tensor([[7, 3, 5], [9, 2, -1]])
+    found = sorted_labels(Episode(batch, batch, {"classes": classes}))
+    assert found.query.targets[0].tolist() == [2, 0, 1, 2]
+    assert found.query.targets[1, :3].tolist() == [0, 1, 0]
+    assert found.extra["classes"].tolist() == [[3, 5, 7], [2, 9, -1]]
+    assert found.query.sizes is sizes
+
+
 def test_halves_share_no_example_and_respect_sizes() -> None:
     batch = Batch(torch.arange(10.0).reshape(2, 5, 1), torch.zeros(2, 5, 1))
     one, other = halves(Episode(batch, batch, {}))

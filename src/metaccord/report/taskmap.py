@@ -23,7 +23,7 @@ from metaccord.report.scene import Scene, rounded
 from metaccord.step import meta_gradient
 from metaccord.tuning import settled
 from metaccord.types import Episode
-from metaccord.uneven import is_uneven, width
+from metaccord.uneven import width
 
 TASKS = 60
 LEAST = 8
@@ -102,14 +102,17 @@ def sorted_labels(episodes: Episode) -> Episode:
     """Return the episodes with labels in the order of the classes' numbers."""
     classes = episodes.extra.get("classes")
     whole = episodes.query.targets
-    if classes is None or whole.is_floating_point() or is_uneven(episodes):
+    if classes is None or whole.is_floating_point():
         return episodes
-    rank = classes.argsort(1).argsort(1).to(whole.device)  # [T, ways]
+    last = torch.iinfo(classes.dtype).max  # for tasks with fewer ways, whose classes end in -1
+    filled = classes.masked_fill(classes < 0, last)
+    rank = filled.argsort(1).argsort(1).to(whole.device)  # [T, ways]
     support, query = (
         batch._replace(targets=rank.gather(1, batch.targets))
         for batch in (episodes.support, episodes.query)
     )
-    extra = {**episodes.extra, "classes": classes.sort(1).values}
+    ordered = filled.sort(1).values
+    extra = {**episodes.extra, "classes": ordered.masked_fill(ordered == last, -1)}
     return episodes._replace(support=support, query=query, extra=extra)
 
 
