@@ -21,7 +21,10 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "ranks.py": ("tests/test_axis.py", "tests/test_ranks.py", "tests/test_records.py"),
     "engine.py": ("tests/test_engine.py",),
-    "unroll.py": (_TWIN, "tests/test_dropout.py", "tests/test_engine.py"),
+    "unroll.py": (
+        _TWIN, "tests/test_dropout.py", "tests/interactions/test_colearner_use.py",
+        "tests/test_engine.py",
+    ),
     "step.py": (_TWIN, _TOGETHER),
     "tree.py": ("tests/test_tree.py", "tests/test_objective.py", *_of("agreement")),
     "records.py": ("tests/test_records.py", "tests/test_train.py", "tests/test_synchronisation.py"),
@@ -47,7 +50,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "estimators/maml.py": (_VALUES, _TWIN, "tests/test_phases.py"),
     "estimators/reptile.py": (_VALUES, "tests/test_records.py", _TWIN, "tests/test_family.py"),
     "estimators/multistep.py": (_VALUES, "tests/test_family.py", *_RATES),
-    "estimators/implicit.py": (_VALUES, "tests/test_implicit.py"),
+    "estimators/implicit.py": (_VALUES, "tests/test_implicit.py", "tests/test_steps.py"),
     "estimators/pretrain.py": (_VALUES, "tests/test_pretrain.py"),
     "estimators/warp.py": (
         _VALUES, "tests/test_warp.py", "tests/test_warp_layers.py", "tests/test_steps.py",
