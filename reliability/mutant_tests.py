@@ -23,7 +23,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "engine.py": ("tests/test_engine.py",),
     "unroll.py": (
         _TWIN, "tests/test_dropout.py", "tests/interactions/test_colearner_use.py",
-        "tests/test_engine.py",
+        "tests/test_engine.py", "tests/test_warp.py",
     ),
     "step.py": (_TWIN, _TOGETHER),
     "tree.py": ("tests/test_tree.py", "tests/test_objective.py", *_of("agreement")),

@@ -125,7 +125,11 @@ def judged(
             verdict = bench.judge(PACKAGE, mutant, TESTS[mutant.file])
             if kept is not None:
                 names = {m.name: place for place, m in placed(bench.root, mutant.file).items()}
-                entry = {"name": mutant.name, "place": names[mutant.name], "source": source}
+                entry: dict[str, Any] = {
+                    "name": mutant.name,
+                    "place": names[mutant.name],
+                    "source": source,
+                }
                 entry["verdict"] = verdict
                 with kept.open("a") as file:
                     file.write(json.dumps(entry) + "\n")

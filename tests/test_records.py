@@ -12,6 +12,7 @@ import metaccord as mc
 from metaccord.axis import TaskAxis
 from metaccord.interactions import Interaction
 from metaccord.methods import maml, reptile
+from metaccord.records import broken
 from metaccord.testing.ranks import ThreadRanks, on_ranks
 from metaccord.types import Adaptation, Notes, Own, Params
 from tests import cases
@@ -74,3 +75,13 @@ def test_a_record_cannot_be_changed_and_is_equal_to_itself_alone() -> None:
     assert len({first, second, first}) == 2
     with pytest.raises(FrozenInstanceError):
         first.step = 7  # type: ignore[misc]
+
+
+def test_only_what_is_broken_is_named() -> None:
+    """Also what has a length that is not finite; whole numbers are never broken."""
+    found = {
+        "good": torch.ones(3), "count": torch.tensor([2**62]), "nothing": torch.zeros(0),
+        "nan": torch.tensor([1.0, torch.nan]), "large": torch.full((2,), 1e30),
+        "infinite": torch.tensor(-torch.inf, dtype=torch.float64),
+    }  # fmt: skip
+    assert broken(found) == ["nan", "large", "infinite"]
