@@ -62,7 +62,7 @@ def test_parts(name: str, net: str) -> None:
 
 @pytest.mark.parametrize("first_order", [False, True])
 def test_multi_step_loss(first_order: bool) -> None:
-    test_family.test_multi_step_rows_over_the_schedule("batchnorm2d", first_order)
+    test_family.test_multi_step_rows_over_the_schedule("batchnorm2d", first_order, steps=3)
 
 
 @pytest.mark.parametrize("net", ["batchnorm2d", "layernorm"])
