@@ -28,7 +28,8 @@ from metaccord.selftest.smooth import (
 from metaccord.types import Params
 
 NETWORKS: dict[str, Model] = {"tanh": tanh, "gelu": gelu, "normalised": Normalised}
-HEIGHTS = np.logspace(-1, -4, 7)  # step sizes of the Taylor tests
+HEIGHTS = np.logspace(-2, -4.5, 11)  # step sizes of the Taylor tests
+ROUNDING = 300 * float(np.finfo(np.float64).eps)  # of a loss; a remainder below tells nothing
 
 
 def entries(count: int, seed: int, *, second: bool = True) -> Outcome:
@@ -159,12 +160,17 @@ def _difference(found: Setting, seed: int) -> float:
     return float(np.linalg.norm(measured - exactly) / np.linalg.norm(exactly))
 
 
-def slope_of(sizes: Array, remainders: Array) -> float:
-    """Return the median slope between neighbours, on a logarithmic scale.
+def slope_of(sizes: Array, remainders: Array, floor: float) -> float:
+    """Return the median slope at the three smallest steps above rounding, on a logarithmic scale.
 
-    The largest steps may see the next term of the series, the smallest ones rounding.
+    The larger steps may see the next term of the series, or a kink: Adam's root has one where an
+    inner gradient changes sign. Infinite if fewer than three remainders are above the floor.
     """
-    return float(np.median(np.diff(np.log(remainders)) / np.diff(np.log(sizes))))
+    above = remainders > floor
+    if above.sum() < 3:
+        return float("inf")
+    slopes = np.diff(np.log(remainders[above])) / np.diff(np.log(sizes[above]))
+    return float(np.median(slopes[-3:]))
 
 
 def taylor(count: int, seed: int, order: int = 2) -> Outcome:
@@ -178,7 +184,8 @@ def taylor(count: int, seed: int, order: int = 2) -> Outcome:
 
     def error(name: str, at: int) -> tuple[float, str]:
         found = setting(exact(2, 0.1)[name], tanh, at)
-        return abs(slope_of(HEIGHTS, remainders(found, at, order)) - order), ""
+        floor = ROUNDING * max(1.0, abs(height(found)))
+        return abs(slope_of(HEIGHTS, remainders(found, at, order), floor) - order), ""
 
     return _worst(
         f"Taylor, order {order}",
