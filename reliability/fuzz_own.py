@@ -45,7 +45,6 @@ def _csv() -> bytes:
 def _pictures() -> list[bytes]:
     found = []
     pixels = (np.indices((12, 15, 3)).sum(0) * 9 % 256).astype(np.uint8)
-    pixels = np.repeat(pixels[..., None], 3, -1)[:, :, 0]
     for mode, kind in (("RGB", "PNG"), ("P", "PNG"), ("LA", "PNG"), ("L", "JPEG"), ("RGB", "GIF")):
         stream = io.BytesIO()
         Image.fromarray(pixels).convert(mode).save(stream, kind)

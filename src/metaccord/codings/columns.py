@@ -167,9 +167,11 @@ def fitted(
 
 def _rare(words: list[str], groups: Sequence[str], training: NDArray[np.bool_]) -> set[str]:
     """Return the words of a single training group; none without groups."""
+    if not groups:
+        return set()
     owners: dict[str, set[str]] = {}
-    for word, group, own in zip(words, groups or words, training, strict=True):
-        if groups and own:
+    for word, group, own in zip(words, groups, training, strict=True):
+        if own:
             owners.setdefault(word, set()).add(group)
     return {word for word, found in owners.items() if len(found) == 1}
 
