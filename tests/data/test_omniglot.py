@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import zipfile
 from pathlib import Path
@@ -24,6 +23,21 @@ def unpacked(archives: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in archives.glob("*.zip"):
         with zipfile.ZipFile(path) as archive:
             archive.extractall(folder)  # our own archive
+    return folder
+
+
+@pytest.fixture
+def decoded(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding, which the test of fetch shows, gives the known pictures at once."""
+    pictures = omniglot.load(data_root).pictures
+    monkeypatch.setattr(omniglot, "assemble", lambda *given: pictures)
+
+
+def placed(folder: Path) -> Path:
+    """A folder with files of the archives' names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in OMNIGLOT.files:
+        (folder / file.name).write_bytes(b"another")
     return folder
 
 
@@ -77,7 +91,11 @@ def test_the_folders_give_the_same_bits(unpacked: Path) -> None:
 
 
 def test_fetch_then_load_without_a_network(
-    server: Server, archives: Path, entry: DataSet, cache: Path
+    server: Server,
+    archives: Path,
+    entry: DataSet,
+    cache: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     for file in entry.files:
         server.answers[f"/{file.name}"] = whole((archives / file.name).read_bytes())
@@ -89,38 +107,36 @@ def test_fetch_then_load_without_a_network(
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(DataError, match=r"omniglot28\.npz is damaged"):
         omniglot.load(entry=entry)
+    request.getfixturevalue("decoded")
     omniglot.fetch(entry=entry, connection=server.connection())
     assert omniglot.verify(entry=entry).road == "npz"
     assert len(server.asked) == 2
     assert not [name for name in tree(cache) if name.endswith(".part")]
 
 
-def test_archives_placed_by_hand_are_decoded_once(
-    archives: Path, entry: DataSet, cache: Path
-) -> None:
-    (cache / "omniglot").mkdir(parents=True)
-    for file in entry.files:
-        os.link(archives / file.name, cache / "omniglot" / file.name)
-    assert omniglot.find(entry=entry).road == "archives"
-    omniglot.load(entry=entry)
-    assert omniglot.verify(entry=entry).road == "npz"
+@pytest.mark.usefixtures("decoded")
+def test_archives_placed_by_hand_are_decoded_once(cache: Path) -> None:
+    placed(cache / "omniglot")
+    assert omniglot.find().road == "archives"
+    omniglot.load()
+    assert omniglot.verify().road == "npz"
 
 
+@pytest.mark.usefixtures("decoded")
 def test_a_cache_that_cannot_be_written_costs_only_time(
-    archives: Path, entry: DataSet, cache: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(staged: Path, final: Path) -> None:
         raise OSError(28, "planted")
 
-    (cache / "omniglot").mkdir(parents=True)
-    for file in entry.files:
-        os.link(archives / file.name, cache / "omniglot" / file.name)
+    placed(cache / "omniglot")
     monkeypatch.setattr(omniglot, "publish", fail)
-    assert omniglot.load(entry=entry).pictures.any()
-    assert omniglot.find(entry=entry).road == "archives"
+    assert omniglot.load().pictures.any()
+    assert omniglot.find().road == "archives"
 
 
-def test_other_archives_are_refused_by_their_md5(archives: Path) -> None:
+def test_other_archives_are_refused_by_their_md5(tmp_path: Path) -> None:
+    archives = placed(tmp_path)
     with pytest.raises(DataError, match=r"images_background\.zip is damaged or another file.*68d2"):
         omniglot.load(archives)
 

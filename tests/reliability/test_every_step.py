@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 def test_every_method(tmp_path: Path) -> None:
-    found = every_step(tmp_path, experiments(12), 5)
+    found = every_step(tmp_path, experiments(12), 3)
     print(found.detail)
     assert found.ok, found
 

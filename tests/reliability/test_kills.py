@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 def test_forked_trainings(tmp_path: Path) -> None:
-    found = kills(tmp_path, 40)
+    found = kills(tmp_path, 24)
     print(found.detail)
     assert found.ok, found
 
@@ -47,6 +47,6 @@ def test_broken_writers_are_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, broken: Any
 ) -> None:
     monkeypatch.setattr(owner, name, broken)
-    found = kills(tmp_path, 18)
+    found = kills(tmp_path, 10)
     assert found.worst > 0
     assert found.fired == found.count

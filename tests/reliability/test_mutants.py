@@ -60,8 +60,6 @@ def one(before: str, after: str) -> Mutant:
 @pytest.mark.parametrize(
     ("before", "after", "word"),
     [
-        ("one < other", "(one <= other)", "survived"),  # equal to it
-        ("one is None or one < other", "True", "killed"),
         ("return other", "return None", "killed"),
         ("len(numbers) - 1", "(len(numbers) + 1)", "survived"),  # untested
     ],

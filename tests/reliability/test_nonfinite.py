@@ -57,6 +57,6 @@ def test_broken_guards_are_caught(
 ) -> None:
     monkeypatch.setattr("metaccord.selftest.nonfinite.GRACE", 0.5)
     monkeypatch.setattr(owner, name, broken)
-    found = injections(tmp_path, 30, seed=5, real=0)
+    found = injections(tmp_path, 30 if broken is alone else 12, seed=5, real=0)  # it shows rarely
     print(found.detail)
     assert found.worst > 0, found

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 def test_states(tmp_path: Path) -> None:
-    found = power_losses(tmp_path, 300)
+    found = power_losses(tmp_path, 200)
     print(found.detail)
     assert found.ok, found
 
@@ -42,7 +42,7 @@ def test_broken_writers_are_caught(
         monkeypatch.setattr(fs, "sync", lambda path: None)
     else:
         monkeypatch.setattr(checkpoint, "_commit", write_in_place)
-    assert power_losses(tmp_path, 150).worst > 0
+    assert power_losses(tmp_path, 60).worst > 0
 
 
 def test_what_a_disk_forgets(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 def test_signals(tmp_path: Path) -> None:
-    found = signals(tmp_path, 20)
+    found = signals(tmp_path, 12)
     print(found.detail)
     assert found.ok, found
 
@@ -31,7 +31,7 @@ def test_broken_handlers_are_caught(
         monkeypatch.setattr(verb, "run", deaf)
     else:
         monkeypatch.setattr(Interrupt, "_set", lambda *given: os._exit(143))
-    assert not signals(tmp_path, 6).ok
+    assert not signals(tmp_path, 4).ok
 
 
 def test_signals_to_ranks(tmp_path: Path) -> None:

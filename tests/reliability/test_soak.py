@@ -20,12 +20,12 @@ pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
 def test_soak(tmp_path: Path) -> None:
-    found = soak(tmp_path, 300, 20, samples=20)
-    outcomes = {outcome.name: outcome for outcome in judged(found, 300)}
+    found = soak(tmp_path, 160, 20, samples=20)
+    outcomes = {outcome.name: outcome for outcome in judged(found, 160)}
     assert set(outcomes) == {"memory", *COUNTED, "checkpoints"}
     assert found[-1].saves >= 20
     memory = outcomes.pop("memory")
-    assert memory.fired == 300
+    assert memory.fired == 160
     assert memory.worst <= 8 * SLOPE, memory  # so few steps also judge the allocator
     for outcome in outcomes.values():
         assert outcome.ok, outcome
