@@ -134,6 +134,15 @@ def test_running_statistics_are_replaced_in_a_copy(caplog: pytest.LogCaptureFixt
     assert cases.same_bits(step.rows, reference.rows)
 
 
+@pytest.mark.parametrize("kind", ["BatchNorm", "InstanceNorm"])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_no_norm_keeps_running_statistics(kind: str, dims: int) -> None:
+    norm = getattr(nn, f"{kind}{dims}d")(2, affine=True, track_running_stats=True)
+    model: Any = mc.Objective(nn.Sequential(norm), mse_loss).model
+    assert model[0].running_mean is None
+    assert norm.running_mean is not None
+
+
 def test_the_model_is_used_as_it_is_without_running_statistics() -> None:
     net = cases.module("batchnorm2d")
     assert mc.Objective(net, cross_entropy).model is net

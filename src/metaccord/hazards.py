@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.modules.rnn import RNNCellBase
 from torch.overrides import TorchFunctionMode
 
@@ -178,8 +179,7 @@ def by_batch_statistics(model: nn.Module) -> nn.Module:
     tracking = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm | nn.InstanceNorm1d | nn.InstanceNorm2d)
-        and module.running_mean is not None
+        if isinstance(module, _BatchNorm | _InstanceNorm) and module.running_mean is not None
     ]
     if not tracking:
         return model
