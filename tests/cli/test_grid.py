@@ -167,7 +167,7 @@ def test_more_refusals(metaccord: Run, finished: Path) -> None:
     refused(metaccord("compare sinusoid --bases maml"), 2, ["--bases", "add --grid"])
     refused(metaccord("compare sinusoid --fraction half"), 2, ["--fraction", "add --grid"])
     refused(metaccord("compare sinusoid quadratics --grid"), 2, ["one family of tasks"])
-    refused(metaccord(f"compare {finished} --grid"), 2, ["unknown tasks"])
+    refused(metaccord(f"compare {finished} --grid"), 2, ["one family of tasks"])
 
 
 def test_quadratics_with_what_they_have(metaccord: Run, place: Path) -> None:

@@ -22,10 +22,11 @@ from metaccord.defaults import default
 from metaccord.errors import UsageError
 from metaccord.experiment import Experiment
 from metaccord.protocol import Protocol
+from metaccord.rundir_files import RUN
 from metaccord.runs import run
 from metaccord.stored import done
 
-METHODS = "maml,maml+agreement"
+METHODS, SEEDS = "maml,maml+agreement", 3
 MOST_SEEDS = 10_000
 
 
@@ -37,7 +38,7 @@ def compare(
     bases: Name = None,
     with_: Interactions = None,
     fraction: Name = None,
-    seeds: int = 3,
+    seeds: int = SEEDS,
     steps: Number = None,
     out: Folder = None,
     protocol: str = "transductive",
@@ -73,25 +74,28 @@ def compare(
     how = Protocol(statistics=protocol, tasks=tasks)  # type: ignore[arg-type]
     if not what:
         raise UsageError("compare needs a family of tasks, such as sinusoid, or folders of runs")
+    ready = len(what) > 1 or (Path(what[0]) / RUN).exists()
+    _refuse_conflicts(
+        {"--bases": bases, "--with": with_, "--fraction": fraction},
+        {
+            "--methods": methods != METHODS,
+            "--seeds": seeds != SEEDS,
+            "--steps": steps is not None,
+            "--out": out is not None,
+            "--set": bool(set),
+        },
+        grid=grid,
+        ready=ready,
+        across=across_protocols,
+    )
     settings = [*([f"steps={steps}"] if steps is not None else []), *set]
-    for name, words in (("--bases", bases), ("--with", with_)):
-        if words == "":
-            raise UsageError(f"{name} is empty: name at least one, or leave it out")
-    if not grid and (bases or with_ or fraction):
-        raise UsageError("--bases, --with and --fraction belong to a grid: add --grid")
     if grid:
-        if across_protocols:
-            raise UsageError("--across-protocols is for finished runs: a grid has one protocol")
         from metaccord.cli.grid import crossed, designed  # it stands above this module
 
-        if len(what) > 1 or methods != METHODS:
-            raise UsageError("--grid takes one family of tasks, and --bases instead of --methods")
         design = designed(what[0], bases, with_, fraction, settings)
         return crossed(what[0], design, seeds, settings, out, how, json)
-    if len(what) > 1 or (Path(what[0]) / "run.json").exists():
+    if ready:
         results, code = finished(what, how, across=across_protocols), 0
-    elif across_protocols:
-        raise UsageError("--across-protocols is for finished runs: trained ones share a protocol")
     else:
         folder = out or Path("runs") / f"compare-{what[0]}"
         results, code = trained(what[0], methods.split(","), seeds, settings, folder, how, json)
@@ -102,6 +106,40 @@ def compare(
     else:
         show(results, protocol_of(results), across=across_protocols)
     return 0
+
+
+def _refuse_conflicts(
+    crossing: dict[str, str | None],
+    training: dict[str, bool],
+    *,
+    grid: bool,
+    ready: bool,
+    across: bool,
+) -> None:
+    """Raise UsageError for options that would have no effect, or contradict each other.
+
+    Args:
+        crossing: Options of a grid, with their words.
+        training: Options of a training, and whether they were given.
+        grid: Whether a grid is asked for.
+        ready: Whether finished runs, or scores, are compared.
+        across: Whether protocols may differ.
+    """
+    for name, words in crossing.items():
+        if words == "":
+            raise UsageError(f"{name} is empty: name at least one, or leave it out")
+    if grid and across:
+        raise UsageError("--across-protocols is for finished runs: a grid has one protocol")
+    if grid and (ready or training["--methods"]):
+        raise UsageError("--grid takes one family of tasks, and --bases instead of --methods")
+    if not grid and any(words is not None for words in crossing.values()):
+        raise UsageError("--bases, --with and --fraction belong to a grid: add --grid")
+    if ready and (given := [name for name, found in training.items() if found]):
+        raise UsageError(
+            f"{given[0]} is for a training, but finished runs or scores are compared: leave it out"
+        )
+    if across and not ready:
+        raise UsageError("--across-protocols is for finished runs: trained ones share a protocol")
 
 
 def trained(
@@ -138,7 +176,7 @@ def trained(
             for seed in range(seeds):
                 folder = folder_of(out, label, seed)
                 mine = experiment.changed([f"seed={seed}"])
-                exists = (folder / "run.json").exists()
+                exists = (folder / RUN).exists()
                 begun = done(folder) if exists else 0
                 tune_process(mine)
                 if begun < mine.steps:
