@@ -130,3 +130,10 @@ def test_bad_answers_are_refused(case: str) -> None:
         Calibration.of(p, targets)
     with pytest.raises(UsageError, match="bins is 0"):
         Calibration.of(torch.ones(2, 1), torch.zeros(2).long(), bins=0)
+
+
+def test_the_interval_of_a_bin() -> None:
+    """A bin in which all are right is not known for certain; one without answers is not known."""
+    sure = Calibration((0, 20), (0.0, 19.0), (0, 20), 0.0, 0.0).reliability
+    assert math.isnan(sure[0].half)
+    assert sure[1].half == pytest.approx(1.96 * math.sqrt(21 / 22 * 1 / 22 / 20))

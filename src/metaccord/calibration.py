@@ -13,6 +13,7 @@ from torch import Tensor
 from metaccord.errors import DataError, UsageError
 
 BINS = 15
+LEAST = 20  # answers in a bin from which its accuracy is drawn
 _MOST_BINS = 1000
 _TOLERANCE = 1e-3  # by which probabilities may miss a sum of 1
 
@@ -32,6 +33,17 @@ class Bin(NamedTuple):
     examples: int
     confidence: float
     accuracy: float
+
+    @property
+    def half(self) -> float:
+        """Half-width of the accuracy's 95 % interval if answers were independent; NaN without any.
+
+        It is 1.96 standard errors of the share with one answer more on each side.
+        """
+        if not self.examples:
+            return math.nan
+        share = (self.accuracy * self.examples + 1) / (self.examples + 2)
+        return 1.96 * math.sqrt(share * (1 - share) / self.examples)
 
 
 @dataclass(frozen=True)

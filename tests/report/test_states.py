@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import metaccord as mc
 from metaccord.cli.main import main
+from metaccord.report.numbers import across, aligned, pooled
+from metaccord.report.panels.summary import _outcome
+from metaccord.report.stories import Group, Story
 from metaccord.rundir import RunDirectory
 from tests.cli.support import Result, call, flip, snapshot, tiny
 
@@ -83,12 +88,14 @@ def test_damaged_parts_are_computed_anew_or_left_out(waves, tmp_path, report, pa
     copy = Path(shutil.copytree(waves, tmp_path / "waves"))
     flip(copy / "report" / "scores.json")
     (copy / "scores").mkdir()
-    (copy / "scores" / "x.json").write_text("{")
+    for name, words in (("x", "{"), ("y", "[1]"), ("z", '{"protocol": 1, "loss": 2}')):
+        (copy / "scores" / f"{name}.json").write_text(words)
     (copy / "analysis.json").write_text("{}")
     result = report(copy, "--tasks", "12")
     found = text(result, parsed)
     assert "damaged" in result.err
-    assert "scores/x.json is damaged and left out" in found
+    for name in "xyz":
+        assert f"scores/{name}.json is damaged and left out" in found
     scores = (copy / "report" / "scores.json").read_bytes()
     assert scores == (waves / "report" / "scores.json").read_bytes()
 
@@ -140,6 +147,52 @@ def test_methods_and_seeds_side_by_side(waves, tmp_path, report, parsed) -> None
     assert "not compared" not in found.lower()
     few = text(report(*folders[:3], "--out", out, "--tasks", "12"), parsed)
     assert "numbers of seeds differ" in few
+
+
+def test_methods_with_other_inner_steps_are_told_apart(waves, tmp_path, report, parsed) -> None:
+    """What is said of one method is not said of all."""
+    made = tiny("steps=4", "num_tasks=3", "rule.steps=2", base="reptile")
+    for _ in mc.run(made, tmp_path / "b"):
+        pass
+    found = text(
+        report(waves, tmp_path / "b", "--tasks", "12", "--out", tmp_path / "x.html"), parsed
+    )
+    first, second = "MAML + Gradient Agreement", "Reptile"
+    assert "for 4 to 6 meta-steps of 2 to 3 tasks" in found
+    assert f"{first} was trained with 1 inner step; more" in found
+    assert f"{second} was trained with 2 inner steps; more" in found
+    each = "12 unseen tasks, each adapted alone with"
+    assert f"{first}: {each} 1 inner step; {second}: {each} 2 inner steps, at the" in found
+    assert found.count("hash of the protocol") == 2
+    assert "unless the inner steps alone differ" in found
+
+
+def test_a_seed_without_a_record_beside_another(waves, copy, tmp_path, report, parsed) -> None:
+    (copy / "records.jsonl").write_bytes(b"")
+    shutil.rmtree(copy / "checkpoints")
+    (copy / "checkpoints").mkdir()
+    found = text(report(copy, waves, "--quick", "--out", tmp_path / "x.html"), parsed)
+    assert "for 0 to 6 meta-steps" in found
+    assert "Training loss" in found
+
+
+def test_a_loss_that_is_lost_is_not_told_as_if_nothing_moved() -> None:
+    scores = {"protocol": {"tasks": 2, "statistics": "frozen"}, "at": [0, 1]}
+    scores["tasks"] = {"losses": [[4.0, math.nan], [2.0, math.nan]]}
+    said = _outcome(Group("MAML", 0, (Story(None, {"scores": scores}),)), single=True)
+    assert said.startswith("Adaptation takes the loss from 3.0\u00a0±\u00a02.0 to not finite on 2")
+
+
+def test_seeds_of_unequal_length_are_pooled_over_the_same_steps() -> None:
+    """Each pooled by itself, runs of 1,000 and 437 meta-steps have no point in common."""
+    curves = [(np.arange(1.0, n + 1), np.full(n, float(n))) for n in (1000, 437)]
+    assert not across([pooled(*curve) for curve in curves])["x"]
+    empty = (np.zeros(0), np.zeros(0))
+    found = across(aligned([*curves, empty]))
+    assert len(found["x"]) > 50
+    assert found["x"][-1] == 437
+    assert set(found["y"]) == {(1000 + 437) / 2}
+    assert aligned([empty]) == []
 
 
 def test_without_results_nothing_is_compared(copy, tmp_path, report, parsed) -> None:

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from metaccord.calibration import Calibration
+from metaccord.calibration import LEAST, Calibration
 from metaccord.errors import UsageError
 from metaccord.plots import style
-
-LEAST = 20  # answers in a bin from which its point is drawn
 
 
 @style.styled
@@ -24,16 +22,17 @@ def reliability(found: Mapping[str, Calibration], *, note: str = "") -> Figure:
 
     Args:
         found: Calibrations by name.
-        note: What is said below the title, such as the protocol.
+        note: What is said first below the title, such as the protocol.
 
     Raises:
         UsageError: for nothing to draw.
     """
     if not found or not any(one.examples for one in found.values()):
         raise UsageError("there is no calibration to draw: measure a classifier that gives logits")
+    drawn = f"Bins of confidence with {LEAST} or more answers, 95 % intervals."
     figure, (axes,) = style.canvas(
         "Is it right as often as it is sure?",
-        note or f"Bins of confidence with at least {LEAST} answers, 95 % intervals.",
+        f"{note}. {drawn}" if note else drawn,
         (6.4, 5.2),
     )
     colours, marks = style.colours(found), style.markers(found)
@@ -43,7 +42,7 @@ def reliability(found: Mapping[str, Calibration], *, note: str = "") -> Figure:
         bins = [b for b in one.reliability if b.examples >= LEAST]
         x = np.array([100 * b.confidence for b in bins])
         y = np.array([100 * b.accuracy for b in bins])
-        half = np.array([100 * _half(b.accuracy, b.examples) for b in bins])
+        half = np.array([100 * b.half for b in bins])
         axes.errorbar(x, y, half, color=colours[name], marker=marks[name], ms=5, lw=1.5, capsize=2)
         label = f"{style.words(name)}\nECE {100 * one.ece:.1f} %"
         ends.append((float(y[-1]) if len(y) else math.nan, label, colours[name]))
@@ -54,9 +53,3 @@ def reliability(found: Mapping[str, Calibration], *, note: str = "") -> Figure:
     axes.set_ylabel("accuracy, %")
     style.label_ends(axes, ends, gap=0.1)
     return figure
-
-
-def _half(share: float, count: int) -> float:
-    """Return the half-width for a fraction, by the standard error with one answer added to each."""
-    smooth = (share * count + 1) / (count + 2)
-    return 1.96 * math.sqrt(smooth * (1 - smooth) / count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from metaccord.report.curves import drawing, named
 from metaccord.report.markup import Html, Ids, data, table, tag
@@ -63,7 +63,6 @@ class Look:
     marks: tuple[tuple[float, str], ...] = ()
     whole_x: bool = True
     small: bool = False
-    extent: tuple[float, ...] = field(default=())
 
 
 def chart(ids: Ids, lines: Sequence[Line], look: Look) -> Html:
@@ -82,8 +81,7 @@ def chart(ids: Ids, lines: Sequence[Line], look: Look) -> Html:
     xs = _tight(xs, [v for line in drawn for v in line.x])
     ys = scale(
         [v for line in drawn for part in (line.y, line.low, line.high) for v in part]
-        + [factor * level for level, _ in look.marks]
-        + [factor * v for v in look.extent],
+        + [factor * level for level, _ in look.marks],
         log=look.log,
         zero=look.zero,
     )

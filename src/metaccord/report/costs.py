@@ -66,6 +66,4 @@ def costs(scene: Scene) -> dict[str, Any]:
 
     peak = peak_bytes(step, scene.objective.place())
     counts = {k: v / tasks for k, v in plan.counts.items()}
-    if scene.objective.place().type == "cuda":
-        return {"device": "cuda", "tasks": tasks, "peak_bytes": peak, **counts}
-    return {"device": "cpu", "tasks": tasks, "peak_bytes": peak, **counts}
+    return {"device": scene.objective.place().type, "tasks": tasks, "peak_bytes": peak, **counts}

@@ -75,7 +75,8 @@ def _curve(scene: Scene, places: list[Params], support: Batch, query: Batch) -> 
     x = torch.cat([support.inputs, query.inputs]).flatten()
     low, high = float(x.min()), float(x.max())
     grid = torch.linspace(low, high, GRID, dtype=x.dtype, device=x.device)[:, None]
-    asked = [predict(scene.objective, "transductive", p, support, grid).flatten() for p in places]
+    how = scene.protocol.statistics
+    asked = [predict(scene.objective, how, p, support, grid).flatten() for p in places]
     order = query.inputs.flatten().argsort()[:POINTS]
     return {
         "grid": rounded(grid.flatten()),

@@ -12,6 +12,7 @@ from metaccord.errors import CheckpointError, DataError, MetaccordError, Resourc
 from metaccord.experiment import Experiment
 from metaccord.rundir import RunDirectory
 from metaccord.rundir_files import read_failure
+from metaccord.scores import Scores
 from metaccord.serial import VALUES
 from metaccord.stored import stored
 
@@ -131,12 +132,10 @@ def _results(path: Path, remarks: list[str]) -> dict[str, Any]:
         if not name.endswith(".json"):
             continue
         try:
-            one = jsontree.decode(fs.read(path / SCORES / name, 1 << 26))
-            if not isinstance(one, dict) or "protocol" not in one or "loss" not in one:
-                raise ValueError("no scores")
-            found[name] = one
-        except (OSError, ValueError) as error:
-            remarks.append(f"{SCORES}/{name} is damaged and left out ({error}).")
+            Scores.read(path / SCORES / name)  # its hash holds
+            found[name] = jsontree.decode(fs.read(path / SCORES / name))
+        except DataError as error:
+            remarks.append(f"{SCORES}/{name} is damaged and left out ({error.__cause__}).")
     return found
 
 

@@ -65,7 +65,7 @@ def measured(
                 if not opened:
                     opened.append(scene(facts.path, protocol))
                 found = kept.put(name, how, _COMPUTED[name](opened[0], facts.path))
-            except (MetaccordError, RuntimeError, NotImplementedError) as error:
+            except (MetaccordError, RuntimeError) as error:
                 shown = " ".join(str(error).split())
                 log.warning("%s: %s: left out: %s", facts.path, doing, shown)
                 remarks.append(f"Left out, {doing} failed: {shown}")
@@ -88,11 +88,12 @@ def table(scores: Scores) -> dict[str, Any]:
 def _scores(of: Scene, run: Path) -> dict[str, Any]:
     """Return the scores that `metaccord evaluate` kept, or measure."""
     for path in sorted((run / "scores").glob("*.json")):
-        with suppress(MetaccordError, ValueError):
-            if jsontree.decode(fs.read(path)).get("step") == of.state.step:
-                kept = Scores.read(path)
-                if kept.protocol == of.protocol and kept.summary is None and kept.at[0] == 0:
-                    return table(kept)
+        with suppress(MetaccordError):
+            kept = Scores.read(path)
+            now = jsontree.decode(fs.read(path)).get("step") == of.state.step
+            whole = kept.summary is None and kept.at[0] == 0
+            if now and whole and kept.protocol == of.protocol:
+                return table(kept)
     steps = of.protocol.steps or 0
     at = tuple(shown_steps(steps, steps))
     return table(_evaluated(of, of.protocol, at))
@@ -103,7 +104,7 @@ def _steps(of: Scene, run: Path) -> dict[str, Any]:
     del run
     if (of.protocol.steps or 0) >= SHOWN_STEPS:
         return {}
-    protocol = replace(of.protocol, steps=SHOWN_STEPS, tasks=of.protocol.tasks)
+    protocol = replace(of.protocol, steps=SHOWN_STEPS)
     try:
         return table(_evaluated(of, protocol, tuple(range(SHOWN_STEPS + 1))))
     except (MetaccordError, IndexError):
@@ -169,13 +170,9 @@ def _plane(of: Scene, run: Path) -> dict[str, Any]:
 
 def _cost(of: Scene, run: Path) -> dict[str, Any]:
     del run
-    return {**costs(of), "parameters": _size(of, "model."), "learned beside": _size(of, "")}
-
-
-def _size(of: Scene, prefix: str) -> int:
-    """Return how many numbers are learned: of the model, or beside it."""
-    size = sum(v.numel() for k, v in of.state.params.items() if k.startswith("model."))
-    return size if prefix else sum(v.numel() for v in of.state.params.values()) - size
+    sizes = {name: tensor.numel() for name, tensor in of.state.params.items()}
+    model = sum(size for name, size in sizes.items() if name.startswith("model."))
+    return {**costs(of), "parameters": model, "learned beside": sum(sizes.values()) - model}
 
 
 def _examples(of: Scene, run: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Legend: R runs of a group, T tasks, K numbers of inner steps.
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from metaccord.report.stories import Group
 from metaccord.statistics import Interval, over_seeds, over_tasks
 
 BINS = 150
+Curve = tuple[np.ndarray, np.ndarray]  # meta-steps and values
 
 
 class Result(NamedTuple):
@@ -76,7 +78,7 @@ def gap(ours: Result, base: Result) -> Interval | None:
     return over([a[:, -1] - b[:, -1] for a, b in pairs])
 
 
-def losses(records: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+def losses(records: list[dict[str, Any]]) -> Curve:
     """Return meta-steps and training losses: of the query set, or without one of the support."""
     kept = sorted(
         (r for r in records if "query_loss" in r or "support_loss" in r),
@@ -87,7 +89,7 @@ def losses(records: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
     return steps, values
 
 
-def series(records: list[dict[str, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def series(records: list[dict[str, Any]], name: str) -> Curve:
     """Return meta-steps and one recorded number; of several numbers their mean."""
     kept = [r for r in records if name in r]
     steps = np.array([int(r["step"]) for r in kept], dtype=float)
@@ -115,6 +117,19 @@ def pooled(steps: np.ndarray, values: np.ndarray, most: int = BINS) -> dict[str,
         for name, mark in (("low", 0.05), ("high", 0.95)):
             found[name].append(float(np.quantile(good, mark)) if len(good) else float("nan"))
     return found
+
+
+def aligned(curves: list[Curve], most: int = BINS) -> list[dict[str, list[float]]]:
+    """Return several runs pooled over the meta-steps that all have, so that their points meet.
+
+    A run without a value is left out; of runs of unequal length the common part is shown.
+    """
+    known = [curve for curve in curves if len(curve[0])]
+    if not known:
+        return []
+    shared = reduce(np.intersect1d, (steps for steps, _ in known))
+    kept = [(np.isin(steps, shared), steps, values) for steps, values in known]
+    return [pooled(steps[here], values[here], most) for here, steps, values in kept]
 
 
 def across(curves: list[dict[str, list[float]]]) -> dict[str, list[float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from metaccord.errors import UsageError
@@ -106,8 +106,3 @@ def shown_path(facts: Facts, stories: list[Story]) -> str:
         if all(other[-depth:] != own[-depth:] for other in others):
             return "/".join(own[-depth:])
     return "/".join(own[-2:])
-
-
-def without_failure(group: Group) -> Group:
-    """Return the group without runs that have no record."""
-    return replace(group, stories=tuple(s for s in group.stories if s.facts.records))

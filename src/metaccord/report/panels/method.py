@@ -7,6 +7,7 @@ from typing import Any
 from metaccord import jsontree
 from metaccord.report.context import Context, Section, paragraph, section
 from metaccord.report.markup import Html, joined, table, tag
+from metaccord.report.panels.summary import listed
 from metaccord.report.scales import interval, number
 from metaccord.report.stories import shown_path
 from metaccord.statistics import Interval
@@ -27,21 +28,35 @@ def protocol(page: Context) -> Section | None:
     """Return how the numbers were measured, and those that were kept before."""
     rows = _stored(page)
     parts: list[object] = []
-    measured = [s.parts["scores"]["protocol"] for s in page.stories if "scores" in s.parts]
-    if measured:
-        how = measured[0]
-        parts += [
+    if measured := _measured(page):
+        parts.append(
             paragraph(
                 "A number without its protocol says little. The results above were measured as "
-                "follows; numbers with another hash are not comparable."
-            ),
-            _definition(how, next(s.parts["scores"] for s in page.stories if "scores" in s.parts)),
-        ]
+                "follows. Numbers with another hash are not comparable, unless the inner steps "
+                "alone differ, which belong to the method."
+            )
+        )
+    for names, scores in measured:
+        if len(measured) > 1:
+            parts.append(tag("h3", listed(names)))
+        parts.append(_definition(scores["protocol"], scores))
     if rows:
         heads = ["File", "Run", "Step", "Accuracy or loss", "Protocol", "Hash", "Episodes"]
         caption = "Results that metaccord evaluate kept; rows with different hashes differ in kind"
         parts.append(table(heads, rows, caption=caption))
     return section("protocol", "Protocol", *parts)
+
+
+def _measured(page: Context) -> list[tuple[list[str], dict[str, Any]]]:
+    """Return each way in which results were measured, with the names that it goes for."""
+    found: dict[str, tuple[list[str], dict[str, Any]]] = {}
+    for group in page.groups:
+        for story in group.stories:
+            if scores := story.parts.get("scores"):
+                names, _ = found.setdefault(protocol_hash(scores["protocol"]), ([], scores))
+                if group.name not in names:
+                    names.append(group.name)
+    return list(found.values())
 
 
 def _definition(how: dict[str, Any], scores: dict[str, Any]) -> Html:

@@ -21,7 +21,7 @@ def relations(page: Context) -> Section | None:
     found = story.parts.get("map")
     if not found or len(found.get("order", [])) < 2:
         return None
-    which = "" if len(page.stories) == 1 else f" They are those of {page.groups[0].name}."
+    which = "" if len(page.stories) == 1 else f" The weights are those of {page.groups[0].name}."
     count = len(found["order"])
     what = (
         f"Each row is one of {count} unseen tasks of the {found['split']} split. A cell is the "

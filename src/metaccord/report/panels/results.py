@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metaccord.calibration import Calibration
+from metaccord.calibration import LEAST, Calibration
 from metaccord.report.charts import Line, Look, chart
 from metaccord.report.context import Context, Section, grid, section
 from metaccord.report.markup import Html, table
@@ -27,12 +27,12 @@ def results(page: Context) -> Section | None:
 
 
 def _by_step(page: Context, share: bool) -> Html | None:
-    lines, more = [], False
+    lines, trained = [], {}
     for group in page.groups:
         one = result(group)
         longer = result(group, "steps")
         if longer is not None and one is not None and len(longer.at) > len(one.at):
-            one, more = longer, True
+            trained[group.name], one = one.at[-1], longer
         if one is None:
             continue
         means, low, high = one.band()
@@ -40,10 +40,10 @@ def _by_step(page: Context, share: bool) -> Html | None:
                           band="band: 95 %"))  # fmt: skip
     if not lines:
         return None
-    first = page.groups[0].first.facts.settings["method"]["rule"].get("steps")
     note = "Mean over unseen tasks, each adapted alone."
-    if more:
-        note += f" Trained with {first} inner step{'s' if first != 1 else ''}; more are taken here."
+    for name, steps in trained.items():
+        who = "Trained" if page.single else f"{name} was trained"
+        note += f" {who} with {steps} inner step{'s' if steps != 1 else ''}; more are taken here."
     what = "Accuracy" if share else "Loss"
     return chart(
         page.ids,
@@ -69,6 +69,8 @@ def _distribution(page: Context, known: dict[str, Result], share: bool) -> Html:
                 lines.append(Line(name, (100 * marks).tolist(), heights.tolist(),
                                   colour=group.colour, dashed=dashed))  # fmt: skip
     what = "accuracy" if share else "loss"
+    seeds = any(len(one.values) > 1 for one in known.values())
+    first = " Of several seeds the first." if seeds else ""
     if not lines:
         lines = [Line("after", [0.0, 100.0], [float("nan")] * 2)]
     return chart(
@@ -76,7 +78,7 @@ def _distribution(page: Context, known: dict[str, Result], share: bool) -> Html:
         lines,
         Look("Not only the mean: all tasks",
              f"Tasks in the order of their {what}: at 50 the {what} of the task in the middle, at "
-             "0 that of the task with the lowest.",
+             f"0 that of the task with the lowest.{first}",
              x="tasks, % in ascending order", y=what, share=share, log=False if share else None),
     )  # fmt: skip
 
@@ -92,10 +94,19 @@ def _reliability(page: Context) -> Html | None:
             (Calibration.from_json(one["calibration"]) for one in found[1:]),
             Calibration.from_json(found[0]["calibration"]),
         )
-        kept = [one for one in whole.reliability if one.examples]
+        kept = [one for one in whole.reliability if one.examples >= LEAST]
         if kept:
-            at = [100 * one.confidence for one in kept]
-            lines.append(Line(group.name, at, [one.accuracy for one in kept], colour=group.colour))
+            lines.append(
+                Line(
+                    group.name,
+                    [100 * one.confidence for one in kept],
+                    [one.accuracy for one in kept],
+                    [max(0.0, one.accuracy - one.half) for one in kept],
+                    [min(1.0, one.accuracy + one.half) for one in kept],
+                    group.colour,
+                    band="band: 95 %",
+                )
+            )
             errors.append(f"{group.name} {number(100 * whole.ece)} %")
     if not lines:
         return None
@@ -104,8 +115,9 @@ def _reliability(page: Context) -> Html | None:
         page.ids,
         lines,
         Look("How sure, and how often right",
-             "Answers to all queries, in bins of their confidence. Below the dashed line the model "
-             f"is surer than it is right. Expected calibration error: {'; '.join(errors)}.",
+             f"Answers to all queries, in bins of their confidence that hold {LEAST} or more; the "
+             "band takes answers for independent. Below the dashed line the model is surer than "
+             f"it is right. Expected calibration error: {'; '.join(errors)}.",
              x="confidence, %", y="right", share=True),
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ import numpy as np
 from metaccord.report.context import Context
 from metaccord.report.markup import Html, tag
 from metaccord.report.naming import family
-from metaccord.report.numbers import Result, comparable, gap, losses, result
+from metaccord.report.numbers import comparable, gap, losses, result
 from metaccord.report.scales import duration, interval, number, percent, whole
 from metaccord.report.stories import Group, Story
 
@@ -94,14 +94,20 @@ def _training(page: Context) -> str:
     counts = {len(g.stories) for g in page.groups}
     seeds = ""
     if counts != {1}:
-        shown = str(counts.pop()) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+        shown = _range([*counts])
         seeds = f", with {shown} seeds each" if len(page.groups) > 1 else f", with {shown} seeds"
-    done = max(s.facts.trained for s in page.stories)
-    each = first.get("num_tasks")
+    done = _range([s.facts.trained for s in page.stories])
+    each = _range([int(s.facts.settings.get("num_tasks", 0)) for s in page.stories])
     return (
         f"{names} {'was' if page.single else 'were'} meta-trained on {tasks}"
-        f"{f' ({what})' if what else ''} for {whole(done)} meta-steps of {each} tasks{seeds}."
+        f"{f' ({what})' if what else ''} for {done} meta-steps of {each} tasks{seeds}."
     )
+
+
+def _range(counts: list[int]) -> str:
+    """Return a count, or the smallest and the largest."""
+    low, high = whole(min(counts)), whole(max(counts))
+    return low if low == high else f"{low} to {high}"
 
 
 def _outcome(group: Group, single: bool) -> str:
@@ -114,20 +120,11 @@ def _outcome(group: Group, single: bool) -> str:
     steps = measured.at[-1]
     over = "tasks" if len(measured.values) == 1 else f"{len(measured.values)} seeds"
     what = "accuracy" if measured.share else "the loss"
-    verb = "takes" if _moved(measured) else "leaves"
-    change = f"from {before} to {after}" if _moved(measured) else f"where it was: {before}, {after}"
+    change = f"takes {what} from {before} to {after}" if steps else f"leaves {what} at {after}"
     return (
-        (
-            f"{name} takes {what} {change} on {how['tasks']:,} unseen tasks in {steps} gradient "
-            f"step{'s' if steps != 1 else ''} ({how['statistics']}, 95 % intervals over {over})."
-        )
-        .replace("adaptation takes", f"adaptation {verb}", 1)
-        .replace("Adaptation takes", f"Adaptation {verb}", 1)
+        f"{name} {change} on {how['tasks']:,} unseen tasks in {steps} gradient "
+        f"step{'s' if steps != 1 else ''} ({how['statistics']}, 95 % intervals over {over})."
     )
-
-
-def _moved(measured: Result) -> bool:
-    return bool(np.isfinite(measured.interval().mean)) and len(measured.at) > 1
 
 
 def _without(group: Group, single: bool) -> str:
@@ -151,7 +148,7 @@ def _comparison(page: Context) -> str:
         missing = ", ".join(name for name, one in found.items() if one is None)
         return f"Not compared: there are no results under one protocol for {missing}."
     base_name, base = next(iter(known.items()))
-    lines = []
+    lines, paired = [], ""
     for name, one in list(known.items())[1:]:
         if not comparable(one, base):
             return "Not compared: the results were measured under different protocols."
@@ -159,12 +156,13 @@ def _comparison(page: Context) -> str:
         if difference is None:
             lines.append(f"{name} is not compared with {base_name}: numbers of seeds differ")
             continue
+        paired = " (paired on the same test tasks)"
         better = (difference.mean > 0) == one.share
         clear = abs(difference.mean) > difference.half
         verdict = ("better" if better else "worse") if clear else "not clearly different"
         shown = interval(difference, share=one.share)
         lines.append(f"{name} minus {base_name}: {shown}, {verdict}")
-    return f"{'; '.join(lines)} (paired on the same test tasks)."
+    return f"{'; '.join(lines)}{paired}."
 
 
 def _state(story: Story, page: Context) -> str:

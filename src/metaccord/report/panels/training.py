@@ -9,7 +9,7 @@ import numpy as np
 from metaccord.report.charts import Line, Look, chart
 from metaccord.report.context import Context, Section, aside, grid, section
 from metaccord.report.markup import Html
-from metaccord.report.numbers import across, losses, pooled, series
+from metaccord.report.numbers import BINS, Curve, across, aligned, losses, series
 from metaccord.report.stories import Group
 
 _KNOWN = frozenset({"step", "seconds", "query_loss", "support_loss", "grad_norm", "validation"})
@@ -35,19 +35,19 @@ def training(page: Context) -> Section | None:
     return section("training", "Meta-training", *figures, grid(*more) if more else None, warned)
 
 
-def _losses(page: Context, groups: list[Group]) -> Html:
-    lines = []
-    for group in groups:
-        curves = [pooled(*losses(s.facts.records)) for s in group.stories if s.facts.records]
-        lines.append(_line(group, curves))
-    queried = all("query_loss" in s.facts.records[0] for g in groups for s in g.stories[:1])
+def _losses(page: Context, groups: list[Group]) -> Html | None:
+    lines = [_line(group, [losses(s.facts.records) for s in group.stories]) for group in groups]
+    lines = [line for line in lines if line.x]
+    if not lines:
+        return None
+    queried = all("query_loss" in r for g in groups for s in g.stories for r in s.facts.records[:1])
     kind = "on the query set after the inner steps"
     if not queried:
         kind = "on the query set after the inner steps, or on the support set where the method "
         kind += "takes no query loss"
     return chart(
         page.ids,
-        [line for line in lines if line.x],
+        lines,
         Look(
             "Training loss",
             f"Mean over the tasks of a meta-step, {kind}; neighbouring meta-steps are pooled.",
@@ -57,15 +57,15 @@ def _losses(page: Context, groups: list[Group]) -> Html:
     )
 
 
-def _line(group: Group, curves: list[dict[str, list[float]]]) -> Line:
+def _line(group: Group, found: list[Curve], most: int = BINS) -> Line:
     """Return a run with the spread of its single steps, or seeds with their interval."""
-    curves = [c for c in curves if c["x"]]
+    curves = aligned(found, most)
     if not curves:
         return Line(group.name, [], [])
-    found = curves[0] if len(curves) == 1 else across(curves)
+    drawn = curves[0] if len(curves) == 1 else across(curves)
     band = "band: middle 90 % of single meta-steps" if len(curves) == 1 else "band: 95 %, seeds"
     return Line(
-        group.name, found["x"], found["y"], found["low"], found["high"], group.colour, band=band
+        group.name, drawn["x"], drawn["y"], drawn["low"], drawn["high"], group.colour, band=band
     )
 
 
@@ -126,9 +126,8 @@ def _note(page: Context, groups: list[Group], name: str) -> Html | None:
     lines = []
     for group in groups:
         found = [series(s.facts.records, name) for s in group.stories]
-        curves = [pooled(x, y, 80) for x, y in found if len(x) and np.isfinite(y).any()]
-        if curves:
-            line = _line(group, curves)
+        line = _line(group, [(x, y) for x, y in found if np.isfinite(y).any()], 80)
+        if line.x:
             lines.append(Line(**{**vars(line), "band": ""}))
     if not lines:
         return None

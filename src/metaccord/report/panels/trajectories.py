@@ -7,6 +7,7 @@ from typing import Any
 from metaccord.report.charts import Line, Look, chart
 from metaccord.report.context import Context, Section, aside, grid, paragraph, section
 from metaccord.report.markup import Html, tag
+from metaccord.report.panels.summary import listed
 from metaccord.report.stories import Story
 
 QUANTITIES = {
@@ -27,6 +28,7 @@ QUANTITIES = {
         "largest absolute eigenvalue of the support loss's Hessian after adaptation",
     ),
 }
+Points = list[tuple[int, dict[str, Any]]]  # by meta-step what was measured
 _SIGNED = ("trajectory_coherence", "gradient_cosine")
 
 
@@ -42,15 +44,12 @@ def trajectories(page: Context) -> Section | None:
             figures.append(figure)
     if not figures:
         return None
-    protocol = next(iter(known.values()))[1][0][1]["protocol"]
-    steps = f"{protocol['steps']} inner step{'s' if protocol['steps'] != 1 else ''}"
     return section(
         "coherence",
         "Along the training",
         paragraph(
-            f"{protocol['tasks']} unseen tasks, each adapted alone with {steps}, at the "
-            "checkpoints that the run kept; 0 is the untrained state. "
-            "Bands are 95 % intervals over tasks."
+            f"{_how({name: points for name, (_, points) in known.items()})}, at the checkpoints "
+            "that were kept; 0 is the untrained state. Bands are 95 % intervals over tasks."
         ),
         grid(*figures),
         aside(
@@ -63,7 +62,20 @@ def trajectories(page: Context) -> Section | None:
     )
 
 
-def _points(story: Story) -> list[tuple[int, dict[str, Any]]]:
+def _how(known: dict[str, Points]) -> str:
+    """Return how it was measured, in words: once, or for each way with the names it goes for."""
+    found: dict[str, list[str]] = {}
+    for name, points in known.items():
+        protocol = points[0][1]["protocol"]
+        steps = f"{protocol['steps']} inner step{'s' if protocol['steps'] != 1 else ''}"
+        words = f"{protocol['tasks']} unseen tasks, each adapted alone with {steps}"
+        found.setdefault(words, []).append(name)
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{listed(names)}: {words}" for words, names in found.items())
+
+
+def _points(story: Story) -> Points:
     """Return what was measured by meta-step: by ``metaccord analyse``, or for this report."""
     found = story.facts.analysis or story.parts.get("coherence") or {}
     points = found.get("points", {})
