@@ -12,7 +12,7 @@ import metaccord as mc
 from metaccord.axis import TaskAxis
 from metaccord.interactions import Interaction
 from metaccord.methods import maml, reptile
-from metaccord.records import broken
+from metaccord.records import _health, broken
 from metaccord.testing.ranks import ThreadRanks, on_ranks
 from metaccord.types import Adaptation, Notes, Own, Params
 from tests import cases
@@ -79,9 +79,15 @@ def test_a_record_cannot_be_changed_and_is_equal_to_itself_alone() -> None:
 
 def test_only_what_is_broken_is_named() -> None:
     """Also what has a length that is not finite; whole numbers are never broken."""
-    found = {
+    sound = {
         "good": torch.ones(3), "count": torch.tensor([2**62]), "nothing": torch.zeros(0),
+        "one": torch.tensor([1e30]), "number": torch.tensor(1e300, dtype=torch.float64),
+    }  # fmt: skip
+    ill = {
         "nan": torch.tensor([1.0, torch.nan]), "large": torch.full((2,), 1e30),
         "infinite": torch.tensor(-torch.inf, dtype=torch.float64),
     }  # fmt: skip
-    assert broken(found) == ["nan", "large", "infinite"]
+    assert broken(sound | ill) == list(ill)
+    assert _health(sound).isfinite()
+    for name, tensor in ill.items():
+        assert not _health(sound | {name: tensor}).isfinite(), "refused, but nothing is named"

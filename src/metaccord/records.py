@@ -101,7 +101,7 @@ def _losses(run: Adaptation) -> list[Tensor]:
 
 
 def _health(tensors: Params) -> Tensor:
-    """Return what is finite if all floating-point tensors and their squares are: ``[]``."""
+    """Return what is finite if the length of every floating-point tensor is: ``[]``."""
     found = torch._foreach_norm([v for v in tensors.values() if v.is_floating_point()])
     kinds = {n.dtype for n in found}
     alike = [torch.stack([n for n in found if n.dtype == kind]).sum() for kind in kinds]
@@ -148,6 +148,6 @@ def _diagnosis(found: MetaStep, step: int, held: Params, recorded: Params, ill: 
 
 
 def broken(tensors: Params) -> list[str]:
-    """Return the names of tensors with a value that is not finite, or whose square is not."""
+    """Return the names of tensors whose length is not finite; a single number may be as large."""
     floating = {k: v for k, v in tensors.items() if v.is_floating_point()}
     return [k for k, v in floating.items() if not torch.linalg.vector_norm(v).isfinite()]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from tests.cli.support import Result, snapshot
-
-MOST_SECONDS = 2.0
+from tests.cli.support import MOST_SECONDS, Result, snapshot
 
 
 class Refusals:

@@ -15,7 +15,7 @@ from metaccord.methods import maml
 from metaccord.tasks import Quadratics, Sinusoid
 from metaccord.tasks.checks import checked
 from tests.bad import sources
-from tests.bad.rows import MOST_SECONDS
+from tests.cli.support import MOST_SECONDS
 from tests.refusals import refusal
 
 STEPS = 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +21,16 @@ from tests import cases
 
 TINY = ("plan.chunk=all", "model.hidden=[4]", "num_tasks=2", "tasks.shots=4")
 SET = ("--set", *TINY)
+MOST_SECONDS = 2.0  # until a refusal is there
 
 
 class Result(NamedTuple):
-    """What a command gave back."""
+    """What a command gave back, and its processor time in seconds."""
 
     code: int
     out: str
     err: str
+    seconds: float
 
     @property
     def errors(self) -> list[str]:
@@ -39,12 +42,14 @@ def call(capsys: pytest.CaptureFixture[str], *words: str | Path) -> Result:
     """Run one command; a single text is cut at its spaces."""
     argv = shlex.split(str(words[0])) if len(words) == 1 else [str(word) for word in words]
     capsys.readouterr()
+    began = time.process_time()
     try:
         code = main(argv)
     except SystemExit as end:
         code = int(end.code or 0)
+    seconds = time.process_time() - began
     found = capsys.readouterr()
-    return Result(code, found.out, found.err)
+    return Result(code, found.out, found.err, seconds)
 
 
 def tiny(*settings: str, base: str = "maml", extra: tuple[str, ...] = ()) -> mc.Experiment:

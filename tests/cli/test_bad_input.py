@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from metaccord.cli.main import VERBS
-from tests.cli.support import Result, snapshot
+from tests.cli.support import MOST_SECONDS, Result, snapshot
 
 Run = Callable[..., Result]
 SINUSOID = "train sinusoid --set "
@@ -216,13 +216,14 @@ WITH_DATA: dict[str, list[str]] = {
 
 
 def refused(result: Result, code: int, words: list[str]) -> None:
-    """Assert one line that begins with ``error: ``, its words, and no more than notes beside it."""
+    """Assert one line that begins with ``error: ``, its words, soon, and only notes beside it."""
     assert result.code == code, result
     assert len(result.errors) == 1, result.err
     missing = [word for word in words if word not in result.errors[0]]
     assert not missing, result.errors
     assert all(line.startswith(("error: ", "note: ")) for line in result.err.splitlines())
     assert result.out == ""
+    assert result.seconds < MOST_SECONDS
 
 
 @pytest.fixture
@@ -245,6 +246,7 @@ def test_one_line_the_code_and_nothing_left(words: str, metaccord: Run, furnishe
 def test_the_parsers_own_messages(words: str, metaccord: Run, place: Path) -> None:
     result = metaccord(words)
     assert result.code == 2
+    assert result.seconds < MOST_SECONDS
     assert "Traceback" not in result.err
     assert [word for word in TYRO[words] if word not in result.err] == []
     assert snapshot(place) == {}
