@@ -135,6 +135,9 @@ PREDICT: dict[str, tuple[Callable[[Path], object], str, int, list[str]]] = {
     "an existing table": (
         lambda p: (p / "a.csv").write_text("mine"),
         "predict model inputs.npz --out a.csv", 2, ["'a.csv' exists"]),
+    "a folder as table": (
+        lambda p: (p / "a.csv").mkdir(),
+        "predict model inputs.npz --out a.csv", 2, ["'a.csv' exists"]),
     "no folder": (
         _nothing, "predict model inputs.npz --out no/a.csv", 2, ["there is no folder 'no'"]),
     "another kind of picture": (
@@ -159,6 +162,19 @@ def test_bad_input(name: str, model: Path, files: Path, metaccord: Run) -> None:
     if row == "damaged run":  # its checkpoints are put aside
         refusals = Refusals(files / "model")
     refusals.add(metaccord(words), code, expected)
+
+
+def test_no_table_is_left_where_the_picture_fails(
+    model: Path, files: Path, metaccord: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*given: object, **options: object) -> None:
+        raise mc.errors.UsageError("no picture of this")
+
+    monkeypatch.setattr("metaccord.plots.predictions.predictions", refusing)
+    before = snapshot(files)
+    found = metaccord("predict model inputs.npz --out a.csv --picture a.png")
+    assert (found.code, found.err) == (2, "error: no picture of this\n")
+    assert snapshot(files) == before
 
 
 def test_runs_without_coding_say_so(place: Path, metaccord: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import metaccord as mc
 from metaccord import tree
 from metaccord.calibration import Calibration
 from metaccord.deploy.measure import fitted
-from metaccord.errors import UsageError
+from metaccord.errors import NumericalError, UsageError
 from tests.deploy.support import BLOBS, conv, sine
 
 LOGITS = torch.randn(200, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -106,6 +107,14 @@ def test_regression_has_an_error_in_the_users_units() -> None:
     assert found.error == pytest.approx(scores.loss.mean**0.5, rel=1e-5)
     assert found.temperature == 1.0
     assert "root mean square" in str(found)
+
+
+def test_answers_that_are_not_finite_give_no_number() -> None:
+    """They would have given an error of NaN, or the temperature at the end of its range."""
+    for learner, source in ((sine(), None), (conv(), BLOBS)):
+        wild = replace(learner, method=mc.methods.maml(6, 1e20))
+        with pytest.raises(NumericalError, match="not finite on a"):
+            mc.deploy.measure(wild, 2, source=source)
 
 
 def test_a_learner_without_run_needs_tasks() -> None:

@@ -231,6 +231,21 @@ def test_nothing_is_overwritten_or_half_written(
     assert snapshot(tmp_path) == before
 
 
+def test_the_present_folder_is_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"'.' exists: choose another --out"):
+        sine().predictor(wave()).save(".")
+    assert snapshot(tmp_path) == {}
+
+
+def test_targets_may_be_named() -> None:
+    objective = mc.Objective(mc.models.MLP(), lambda out, t: (out - t["y"]).square().mean())
+    state = mc.initialise(maml(1, 0.01), objective)
+    support = mc.Batch(torch.ones(5, 1), {"y": torch.ones(5, 1)})
+    made = mc.Learner(maml(1, 0.01), objective, state).predictor(support)
+    assert made.card.support["examples"] == 5
+
+
 BAD_SUPPORT: dict[str, tuple[Callable[[mc.Batch], mc.Batch], str]] = {
     "one class": (lambda b: mc.Batch(b.inputs[:3], b.targets[:3]), "one class only"),
     "one example": (lambda b: mc.Batch(b.inputs[:1], b.targets[:1]), "one class only"),

@@ -10,7 +10,7 @@ import tyro
 
 from metaccord import fs
 from metaccord.cli.options import Switch
-from metaccord.deploy.folder import refuse_taken
+from metaccord.deploy.folder import refuse_file
 from metaccord.deploy.load import load
 from metaccord.errors import UsageError
 from metaccord.experiment import known_device
@@ -45,21 +45,24 @@ def predict(
     """
     for path, name, known in ((out, "--out", _TABLES), (picture, "--picture", _PICTURES)):
         if path is not None:
-            _refuse_file(path, name, known)
+            refuse_file(path, name, known)
     if support is not None and picture is None:
         raise UsageError("--support is drawn beside the answers: give --picture, too")
     made = load(model, device=known_device(device))
     given = made.coded(inputs)
     drawn = None if support is None else made.support(support)
     answers = made.answers(given)
-    if out is not None:
-        text = answers.csv() if out.suffix == ".csv" else jsonlib.dumps(answers.rows(), indent=1)
-        fs.write_atomic(out, text.encode())
+    files: dict[Path, bytes] = {}  # nothing is written until all is made
     if picture is not None:
         from metaccord.plots import predictions, style  # matplotlib is heavy
 
         figure = predictions.predictions(made, given, answers, support=drawn)
-        fs.write_atomic(picture, style.encode(figure, picture.suffix[1:]))
+        files[picture] = style.encode(figure, picture.suffix[1:])
+    if out is not None:
+        text = answers.csv() if out.suffix == ".csv" else jsonlib.dumps(answers.rows(), indent=1)
+        files[out] = text.encode()
+    for path, content in files.items():
+        fs.write_atomic(path, content)
     if json:
         print(jsonlib.dumps({"model": str(model), "predictions": answers.rows()}))
     else:
@@ -68,12 +71,3 @@ def predict(
 
 
 _TABLES, _PICTURES = (".csv", ".json"), (".png", ".svg")
-
-
-def _refuse_file(path: Path, name: str, known: tuple[str, ...]) -> None:
-    """Raise UsageError unless a file of a known kind can be made there."""
-    if path.suffix not in known:
-        raise UsageError(f"{name} is {str(path)!r}: let it end in {' or '.join(known)}")
-    refuse_taken(path, name)
-    if not path.parent.is_dir():
-        raise UsageError(f"{name} is {str(path)!r}, but there is no folder {str(path.parent)!r}")

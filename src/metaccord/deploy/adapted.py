@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from metaccord import tree
 from metaccord.citations import CITATIONS
 from metaccord.codings import Labelled
 from metaccord.deploy.card import Card
@@ -44,7 +45,7 @@ def predictor(
     trained: dict[str, Any] = {"steps": learner.state.step, "run": learner.origin.run}
     if experiment is not None:
         trained |= {"tasks": to_tree(experiment.tasks), "seed": experiment.seed}
-    count = next(iter(given.batch.targets.shape))
+    (count,) = tree.common_length((given.batch.targets,))
     card = Card(
         classes=given.classes,
         inputs=described(given.batch.inputs),

@@ -8,6 +8,7 @@ there. There is no pickle in it.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,30 @@ _CARD_LIMIT = 1 << 24
 _REMEDY = "restore it from a backup, or adapt again"
 
 
-def refuse_taken(path: Path, what: str = "--out") -> None:
-    """Raise UsageError unless ``path`` is free or an empty folder."""
+def refuse_taken(path: Path) -> None:
+    """Raise UsageError unless ``path`` is free or an empty folder, but not the present one."""
     try:
         taken = bool(fs.names(path))
     except OSError:
         taken = os.path.lexists(path)
-    if taken:
-        raise UsageError(f"{str(path)!r} exists: choose another {what}, nothing is overwritten")
+    if taken or not path.name:
+        raise UsageError(f"{str(path)!r} exists: choose another --out, nothing is overwritten")
+
+
+def refuse_file(path: Path, name: str, endings: Sequence[str]) -> None:
+    """Raise UsageError unless a new file of a known kind can be made there.
+
+    Args:
+        path: The file.
+        name: Of the option.
+        endings: Of the known kinds.
+    """
+    if path.suffix not in endings:
+        raise UsageError(f"{name} is {str(path)!r}: let it end in {' or '.join(endings)}")
+    if os.path.lexists(path):
+        raise UsageError(f"{str(path)!r} exists: choose another {name}, nothing is overwritten")
+    if not path.parent.is_dir():
+        raise UsageError(f"{name} is {str(path)!r}, but there is no folder {str(path.parent)!r}")
 
 
 def write(path: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from metaccord import fs
-from metaccord.deploy.folder import refuse_taken
+from metaccord.deploy.folder import refuse_file
 from metaccord.errors import UsageError, unknown
 
 if TYPE_CHECKING:
@@ -32,11 +32,7 @@ def refuse_place(path: Path, to: str) -> None:
     """Raise UsageError unless a program of a format can be written there."""
     if to not in get_args(Format):
         raise unknown("export format", to, get_args(Format))
-    if path.suffix != SUFFIXES[to]:
-        raise UsageError(f"--out is {str(path)!r}: a program for {to} ends in {SUFFIXES[to]}")
-    refuse_taken(path)
-    if not path.parent.is_dir():
-        raise UsageError(f"--out is {str(path)!r}, but there is no folder {str(path.parent)!r}")
+    refuse_file(path, "--out", [SUFFIXES[to]])
     if to == "onnx":
         _needs_onnx()
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metaccord import tree
 from metaccord.calibration import Calibration
-from metaccord.errors import UsageError
+from metaccord.errors import NumericalError, UsageError
 from metaccord.evaluate import adapted_runs, predict
 from metaccord.protocol import Protocol
 from metaccord.statistics import Interval, over_tasks
@@ -90,6 +90,7 @@ def measure(
     Raises:
         UsageError: without a source.
         DataError: if the data of the run are not there.
+        NumericalError: if an answer is not finite, so that nothing could be said.
 
     Reference:
         Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017,
@@ -130,7 +131,13 @@ def answered(
             support, query = alone(support), alone(query)
             with torch.no_grad():
                 outputs = predict(objective, protocol.statistics, params, support, query.inputs)
-            yield cut(outputs, query.ways).cpu(), query.targets.cpu()
+            found = cut(outputs, query.ways).cpu()
+            if not bool(found.isfinite().all()):
+                raise NumericalError(
+                    f"an adapted model answers with numbers that are not finite on a "
+                    f"{protocol.split} task: take fewer inner steps, or measure nothing"
+                )
+            yield found, query.targets.cpu()
 
 
 def fitted(answers: list[tuple[Tensor, Tensor]]) -> float:

@@ -51,8 +51,10 @@ def of_run(run: Path, out: Path) -> list[Path]:
         "training": plots.training({label: [records]}),
         "error-by-step": plots.error_by_step({label: [scores]}),
     }
-    if scores.calibration is not None and scores.calibration.examples:
-        figures["reliability"] = plots.reliability({label: scores.calibration}, note=scores.how)
+    if scores.calibrations and scores.calibrations[steps].examples:
+        how = replace(scores, protocol=replace(scores.protocol, steps=steps)).how  # as trained
+        found = {label: scores.calibrations[steps]}
+        figures["reliability"] = plots.reliability(found, note=how)
     episodes = tree.to(experiment.tasks.episodes("test", 0, range(TASKS)), objective.place())
     matrix = plots.task_cosines(experiment.method, objective, state, episodes)
     figures["cosines"] = plots.cosines(matrix, None)
@@ -66,8 +68,8 @@ def of_run(run: Path, out: Path) -> list[Path]:
     if isinstance(experiment.tasks, Omniglot):
         few = replace(experiment.tasks, queries=min(experiment.tasks.queries, 3))
         shown = tree.to(few.episodes("test", 0, range(1)), objective.place())
-        found = isolated(experiment.method, objective, state, shown)
-        figures["episode"] = plots.episode(objective, found, task=0)
+        alone = isolated(experiment.method, objective, state, shown)
+        figures["episode"] = plots.episode(objective, alone, task=0)
     return saved(figures, out)
 
 
