@@ -114,3 +114,24 @@ def test_a_missing_array_is_named_with_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "cut.npy").write_bytes(whole[:-1])
     with pytest.raises(DataError, match=r"header says 64 bytes, 63 follow"):
         NUMBERS.inputs(tmp_path / "cut.npy")
+
+
+def test_tensors_and_floats_of_half_a_word_are_read() -> None:
+    from metaccord.codings.arrays import as_array, refuse_infinite
+
+    found = as_array(torch.tensor([1.5, 2.0], dtype=torch.bfloat16), "X")
+    assert (found.dtype, found.tolist()) == (np.float32, [1.5, 2.0])
+    refuse_infinite(np.array([[1.0], [60000.0]], np.float16), "X")
+    with pytest.raises(DataError, match="row 1 is missing, not finite"):
+        refuse_infinite(np.array([[1.0], [np.inf]], np.float16), "X")
+    with pytest.raises(DataError, match="X has masked values"):
+        as_array(np.ma.masked_greater(np.arange(3), 1), "X")
+
+
+def test_labels_keep_their_order_and_their_digits() -> None:
+    from metaccord.codings.arrays import label_texts, sorted_labels
+
+    assert sorted_labels(["01", "1", "001", "0"]) == ["0", "001", "01", "1"]
+    assert label_texts(np.array([2**60, 2**60 + 1]), "y") == [str(2**60), str(2**60 + 1)]
+    with pytest.raises(DataError, match=r"row 1 is 1e\+25, where floats mix up neighbours"):
+        label_texts(np.array([1.0, 1e25]), "y")

@@ -120,7 +120,10 @@ BAD = {
     "nearly": ({**TABLE, "sizes": TABLE["size"], "size": None}, r"did you mean 'sizes'"),
     "no target": ({k: v for k, v in TABLE.items() if k != "sold"}, r"no column 'sold'"),
     "missing target": ({**TABLE, "sold": [1, None, None]}, r"row 1: the target 'sold' is missing"),
-    "infinite": ({**TABLE, "sold": [1, np.inf, 2]}, r"row 1: the target 'sold' is not finite"),
+    "infinite": (
+        {**TABLE, "sold": [1, np.inf, 2]},
+        r"row 1, column 'sold' is inf: numbers must be finite",
+    ),
     "words": ({**TABLE, "sold": ["a", "b", "c"]}, r"'sold' holds 'a': numbers are to be"),
     "words in numbers": ({**TABLE, "size": ["a", "b", "c"]}, r"'size' is 'a': it held numbers"),
     "infinite input": ({**TABLE, "plain": [np.inf, 1, 2]}, r"row 0, column 'plain' is inf"),

@@ -6,7 +6,6 @@ import builtins
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,12 +124,11 @@ def test_frames_that_are_no_table_are_refused() -> None:
     pd = pytest.importorskip("pandas")
     for bad, message in (
         ([1, 2], r"is list: give a path, a DataFrame"),
-        ({}, r"give a path"),
+        ({}, r"has no column"),
+        (pd.DataFrame(), r"has no column"),
         ({"a": [1, 2], "b": [1]}, r"columns of \[1, 2\] rows"),
         ({"a": []}, r"no row"),
-        ({"a": [[1], [2]]}, r"column 'a' has shape \[2, 1\]"),
-        ({"a": [{}, {}]}, r"column 'a' holds dict"),
-        ({"a": np.zeros(2, complex)}, r"column 'a' holds complex128"),
+        ({"a": 1, "b": [1]}, r"column 'a' is a single value"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), r"column 'a' twice"),
     ):
         with pytest.raises(DataError, match=message):

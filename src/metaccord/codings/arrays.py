@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metaccord.codings.base import Coding, Labelled, Unlabelled
 from metaccord.data.arrays import Array, read_array, read_arrays
+from metaccord.data.csv_files import EXACT
 from metaccord.errors import DataError, UsageError, unknown
 from metaccord.types import Batch
 
@@ -151,7 +152,10 @@ def as_array(values: Any, where: str) -> Array:
         DataError: for ragged lists, Python objects or a single value.
     """
     if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    if isinstance(values, np.ma.MaskedArray) and values.mask.any():
+        raise DataError(f"{where} has masked values: leave such rows out or fill them in")
     try:
         found = np.asarray(values)
     except (ValueError, TypeError) as error:
@@ -177,7 +181,8 @@ def refuse_infinite(found: Array, where: str) -> None:
     """Raise DataError naming the first row that holds a value that is not finite or too large."""
     if found.dtype.kind != "f":
         return
-    bad = ~(np.abs(found) <= 1e30).reshape(len(found), -1).all(1)
+    most = min(1e30, float(np.finfo(found.dtype).max))
+    bad = ~(np.abs(found) <= most).reshape(len(found), -1).all(1)
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
@@ -199,6 +204,12 @@ def label_texts(raw: Array, where: str) -> list[str]:
         if (raw != np.round(raw)).any():
             row = int((raw != np.round(raw)).argmax())
             raise DataError(f"{where}, row {row} is {raw[row]}: labels are whole numbers or text")
+        if (np.abs(raw) >= EXACT).any():
+            row = int((np.abs(raw) >= EXACT).argmax())
+            raise DataError(
+                f"{where}, row {row} is {float(raw[row])}, where floats mix up neighbours: "
+                "give long labels as whole numbers or text"
+            )
         raw = raw.astype(np.int64)
     return [str(value) for value in raw.tolist()]
 
@@ -207,7 +218,7 @@ def sorted_labels(texts: list[str]) -> list[str]:
     """Return the different labels, numbers by size and before words."""
     found = set(texts)
     try:
-        return sorted(found, key=int)
+        return sorted(found, key=lambda text: (int(text), text))
     except ValueError:
         return sorted(found)
 

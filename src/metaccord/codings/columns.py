@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from metaccord.data.tables import RawColumn, RawTable
+from metaccord.data.raw import RawColumn, RawTable
 from metaccord.errors import DataError, UsageError
 
 log = logging.getLogger("metaccord")
@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 MOST = 50
 """Categories from which on a column of words is taken for names or notes and left out."""
 _SHOWN = 5
+_INDEX = ("unnamed", "Unnamed: 0", "__index_level_0__")  # names that pandas gives an index
 _IDS = 20  # rows from which on different whole numbers without gaps are taken for an index
 
 
@@ -69,7 +70,7 @@ class Column:
                 f"{table.where}, {table.row(row)}, column {self.name!r} is {raw.texts[row]!r}: "
                 "it held numbers in training"
             )
-        _refuse_infinite(raw, table)
+        refuse_infinite(raw, table)
         missing = raw.missing()
         if missing.any() and not self.indicator:
             log.warning(
@@ -148,7 +149,9 @@ def fitted(
         rare = rare if rare < seen else set()
         kept = tuple(sorted(seen - rare))
         return Column(raw.name, "category", categories=kept, rare=tuple(sorted(rare)))
-    _refuse_infinite(raw, table)
+    refuse_infinite(raw, table)
+    if raw.kind == "whole" and not wanted and raw.name in _INDEX:
+        return "an index that pandas wrote"
     if raw.kind == "whole" and not wanted and _is_index(raw.numbers):
         return "a different whole number in each row, without gaps: an id"
     values = raw.numbers[training]
@@ -183,7 +186,8 @@ def _is_index(numbers: Floats) -> bool:
     return numbers.max() - numbers.min() == len(numbers) - 1 == len(np.unique(numbers)) - 1
 
 
-def _refuse_infinite(raw: RawColumn, table: RawTable) -> None:
+def refuse_infinite(raw: RawColumn, table: RawTable) -> None:
+    """Raise DataError naming the first number of a column that is not finite or too large."""
     bad = np.flatnonzero(~(np.abs(raw.numbers) <= 1e30) & ~np.isnan(raw.numbers))
     if len(bad):
         raise DataError(

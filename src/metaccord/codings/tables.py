@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from metaccord.codings.base import Coding, Labelled, Unlabelled
-from metaccord.codings.columns import Column, listed
-from metaccord.data.tables import RawTable, read_table
+from metaccord.codings.columns import Column, listed, refuse_infinite
+from metaccord.data.raw import RawTable
+from metaccord.data.tables import read_table
 from metaccord.errors import DataError, UsageError, nearest, unknown
 from metaccord.types import Batch
 
@@ -172,16 +173,13 @@ class TableCoding(Coding):
                 f"{table.where}, {table.row(int(missing.argmax()))}: the target {self.target!r} is "
                 f"missing ({int(missing.sum())} in all); leave such rows out"
             )
+        refuse_infinite(raw, table)
         if self.aim == "numbers":
             if raw.kind in ("text", "date"):
                 raise DataError(
                     f"{table.where}, column {self.target!r} holds {raw.texts[0]!r}: numbers are "
                     "to be predicted"
                 )
-            bad = ~(np.abs(raw.numbers) <= 1e30)
-            if bad.any():
-                where = table.row(int(bad.argmax()))
-                raise DataError(f"{table.where}, {where}: the target {self.target!r} is not finite")
             scaled = (raw.numbers - self.target_centre) / self.target_scale
             return torch.from_numpy(scaled.astype(np.float32))[:, None]
         place = {name: label for label, name in enumerate(self.classes)}

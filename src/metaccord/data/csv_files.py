@@ -20,6 +20,11 @@ MISSING = frozenset(
 _SEPARATORS = {",": "','", ";": "';'", "\t": "'\\t' (a tab)", "|": "'|'"}
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?([T ]\d\d?:\d\d.*)?|\d\d?[./]\d\d?[./]\d{4}( \d\d?:\d\d.*)?")
 _COMMA = re.compile(r"[+-]?\d+(\.\d{3})*,\d+")
+_POINT = re.compile(r"[+-]?\d*(,\d{3})*\.\d+")
+_BY_POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")  # 1.234,5
+_BY_COMMAS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")  # 1,234.5
+EXACT = 1 << 53
+"""Whole numbers from which on float64 does not tell neighbours apart."""
 _TYPO = 0.9  # share of numbers from which on the rest is taken for mistakes
 
 
@@ -68,7 +73,7 @@ def read_csv(content: bytes, path: Path, separator: str | None, decimal: str = "
         numbers = _numbers(values, decimal)
         if isinstance(numbers, np.ndarray):
             _refuse_infinite(numbers, values, lines, name, path)
-            columns.append(numbers)
+            columns.append(values if _are_long(numbers, values) else numbers)
             continue
         if all(_DATE.fullmatch(value) for value in values if value):
             dates.add(name)
@@ -163,6 +168,8 @@ def _header(row: list[str], text: str, path: Path, sign: str) -> list[str]:
 
 def _number(word: str, decimal: str) -> float | None:
     if decimal == ",":
+        if "." in word and not _BY_POINTS.fullmatch(word):
+            return None  # a date, or another decimal sign
         word = word.replace(".", "").replace(",", ".")
     try:
         return None if "_" in word else float(word)
@@ -176,6 +183,12 @@ def _numbers(values: list[str], decimal: str) -> NDArray[np.float64] | list[bool
     if not any(values) or None not in found:
         return np.array(found, dtype=np.float64)
     return [number is not None for number in found]
+
+
+def _are_long(numbers: NDArray[np.float64], values: list[str]) -> bool:
+    """Say whether some are whole numbers, such as ids, that float64 would mix up."""
+    large = np.flatnonzero(np.abs(numbers) >= EXACT)
+    return len(large) > 0 and all(values[i].lstrip("+-").isdigit() for i in large)
 
 
 def _refuse_infinite(
@@ -194,16 +207,29 @@ def _refuse_typos(
 ) -> None:
     """Refuse a column of numbers with a few words in it, and numbers with another decimal sign."""
     seen = sum(map(bool, values))
-    commas = sum(bool(_COMMA.fullmatch(value)) for value in values)
-    if decimal == "." and commas >= _TYPO * seen:
-        raise DataError(
-            f"file {path}, column {name!r} holds numbers with commas such as "
-            f"{next(v for v in values if _COMMA.fullmatch(v))!r}: set tasks.decimal=','"
-        )
     good = sum(number for number, value in zip(is_number, values, strict=True) if value)
+    odd, hint = _other_sign(values, decimal)
+    if odd and good + len(odd) >= _TYPO * seen:
+        signs = "commas" if decimal == "." else "points"
+        raise DataError(
+            f"file {path}, column {name!r} holds numbers with {signs} such as {odd[0]!r}: {hint}"
+        )
     if good >= _TYPO * seen:
         row = is_number.index(False)
         raise DataError(
             f"file {path}, line {lines[row]}, column {name!r} is {values[row]!r}, but {good} of "
             f"{seen} values are numbers: mend it, or leave it empty if it is missing"
         )
+
+
+def _other_sign(values: list[str], decimal: str) -> tuple[list[str], str]:
+    """Return values that are numbers by another decimal sign, and what to do about them."""
+    if decimal == ",":
+        odd = [v for v in values if _POINT.fullmatch(v)]
+        return odd, "tasks.decimal is ',', use one decimal sign in the whole file"
+    odd = [v for v in values if _COMMA.fullmatch(v) or _BY_COMMAS.fullmatch(v)]
+    if not all(map(_BY_COMMAS.fullmatch, odd)):
+        return odd, "set tasks.decimal=','"
+    if any("." in v or v.count(",") > 1 for v in odd):
+        return odd, "write thousands without commas"
+    return odd, "set tasks.decimal=',' if they are decimals, or write thousands without commas"

@@ -89,6 +89,11 @@ def _counts(
     least: int,
 ) -> list[int]:
     """Return how many of ``total`` names each of some splits gets."""
+    if given is not None and (isinstance(given, str) or len(given) != len(SPLITS)):
+        raise UsageError(
+            f"tasks.split is {given!r}: use three fractions, for training, validation and test, "
+            f"such as {list(USUAL)}"
+        )
     shares = dict(zip(SPLITS, given or USUAL, strict=True))
     if min(shares.values()) < 0 or not sum(shares.values()) > 0:
         raise UsageError(f"tasks.split is {list(shares.values())}: use fractions such as {USUAL}")

@@ -89,7 +89,7 @@ class OwnData(TaskSource):
         if self.split is not None and not isinstance(self.split, str):  # a table's column
             object.__setattr__(self, "split", tuple(self.split))
         for name in SPLITS:
-            object.__setattr__(self, name, tuple(map(str, getattr(self, name))))
+            object.__setattr__(self, name, names_in(getattr(self, name)))
         if self.minimum is not None and self.minimum < 2:
             raise UsageError(
                 f"tasks.minimum is {self.minimum}: a task needs at least 2 rows, one to learn "
@@ -185,6 +185,11 @@ class OwnData(TaskSource):
                     "between splits", what, before, name,
                 )  # fmt: skip
         return divide(names, division, what, least)
+
+
+def names_in(given: Any) -> tuple[str, ...]:
+    """Return names as text; a single text is one name, not its letters."""
+    return (given,) if isinstance(given, str) else tuple(map(str, given))
 
 
 def fingerprint_of(content: Content, names: list[str], members: dict[str, Integers]) -> str:

@@ -13,11 +13,20 @@ from numpy.typing import NDArray
 
 from metaccord.codings import TableCoding
 from metaccord.codings.arrays import sorted_labels
+from metaccord.codings.columns import refuse_infinite
 from metaccord.codings.tables import UNSEEN, Unseen
-from metaccord.data.tables import RawTable, read_table
+from metaccord.data.raw import RawTable
+from metaccord.data.tables import read_table
 from metaccord.errors import DataError, UsageError, unknown
 from metaccord.tasks.leaks import refuse_leaks, row_digests
-from metaccord.tasks.own.base import Content, Layout, OwnData, fingerprint_of, split_of_rows
+from metaccord.tasks.own.base import (
+    Content,
+    Layout,
+    OwnData,
+    fingerprint_of,
+    names_in,
+    split_of_rows,
+)
 from metaccord.tasks.own.drawing import group_tasks
 from metaccord.tasks.own.shapes import advice
 from metaccord.tasks.own.table_data import TableContent, coding_of, opened, tensors
@@ -92,7 +101,7 @@ class Table(OwnData):
         if isinstance(self.split, str):
             self._check_split(self.split)
         for name in ("features", "leave_out", "categories"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, names_in(getattr(self, name)))
 
     @property
     def coding(self) -> TableCoding:
@@ -139,6 +148,7 @@ class Table(OwnData):
         table = content.table
         self._check_columns(table)
         groups = table.column(self.group)
+        refuse_infinite(groups, table)
         if (missing := groups.missing()).any():
             raise DataError(
                 f"{table.where}, {table.row(int(missing.argmax()))}: the group {self.group!r} is "
@@ -205,7 +215,7 @@ class Table(OwnData):
         split = (self.split,) if isinstance(self.split, str) else ()
         named = (*self.features, *self.leave_out, *self.categories, *split)
         for name in (self.target, self.group, *named):
-            table.column(name)
+            table.refuse_absent(name)
         if self.target == self.group:
             raise UsageError(f"tasks.target and tasks.group are both {self.target!r}")
         if self.target in self.features:

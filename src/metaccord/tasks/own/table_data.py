@@ -13,8 +13,9 @@ from torch import Tensor
 
 from metaccord.codings import Column, TableCoding
 from metaccord.codings.arrays import sorted_labels
-from metaccord.codings.columns import fitted
-from metaccord.data.tables import RawColumn, RawTable, read_table
+from metaccord.codings.columns import fitted, refuse_infinite
+from metaccord.data.raw import RawColumn, RawTable
+from metaccord.data.tables import read_table
 from metaccord.errors import DataError
 from metaccord.tasks.own.base import Content, version_of
 
@@ -55,8 +56,11 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
         if name in (source.target, source.group):
             continue
         found: Column | str = "as asked for (tasks.leave_out)"
+        fault = table.columns[name].fault
         if name == source.split:
             found = "it names the split of each group (tasks.split)"
+        elif fault and name not in (*source.features, *source.categories):
+            found = f"{fault}, no numbers, text or dates"
         elif name not in (*source.leave_out, *source.features) and _is_alias(table, name, source):
             found = f"another name of {source.group!r}: new groups have none"
         elif name not in source.leave_out:
@@ -87,7 +91,15 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
     raw = table.column(source.target)
     if source.aim == "numbers" or (source.aim == "auto" and not _names_classes(raw)):
         return _for_numbers(coding, table, training)
+    refuse_infinite(raw, table)
+    if source.aim == "auto" and raw.kind == "text" and _holds_numbers(raw):
+        raise DataError(
+            f"{table.where}: the target {source.target!r} holds numbers as text, such as "
+            f"{raw.texts[0]!r}: make them numbers, or say tasks.aim=classes"
+        )
     seen = {word for word, own in zip(raw.words(), training, strict=True) if own and word}
+    if len(seen) == 1:
+        raise _constant(table, source.target, repr(*seen))
     if not 2 <= len(seen) <= _MOST_CLASSES:
         raise DataError(
             f"{table.where}: the target {source.target!r} has {len(seen)} classes in the training "
@@ -101,11 +113,24 @@ def _for_numbers(coding: TableCoding, table: RawTable, training: NDArray[np.bool
     coding.targets(table)
     values = table.column(coding.target).numbers[training]
     if (values == values[0]).all():
-        raise DataError(
-            f"{table.where}: the target {coding.target!r} is {values[0]:.6g} in all training rows: "
-            "there is nothing to learn"
-        )
+        raise _constant(table, coding.target, f"{values[0]:.6g}")
     return replace(coding, target_centre=float(values.mean()), target_scale=float(values.std()))
+
+
+def _constant(table: RawTable, target: str, value: str) -> DataError:
+    return DataError(
+        f"{table.where}: the target {target!r} is {value} in all training rows: there is nothing "
+        "to learn"
+    )
+
+
+def _holds_numbers(raw: RawColumn) -> bool:
+    """Say whether a column of words is made of more different numbers than classes have."""
+    words = {word for word in raw.texts if word}
+    try:
+        return len({float(word) for word in words}) > _CLASSES
+    except ValueError:
+        return False
 
 
 def _is_alias(table: RawTable, name: str, source: Table) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from metaccord.data.tables import RawTable
+from metaccord.data.raw import RawTable
 from metaccord.errors import DataError, nearest
 from metaccord.tasks.source import SPLITS
 from metaccord.tasks.splits import Integers
