@@ -4,10 +4,10 @@ import torch
 from matplotlib.figure import Figure
 
 import metaccord as mc
+from metaccord.clusters import clustering
 from metaccord.errors import UsageError
 from metaccord.evaluate import isolated
 from metaccord.plots import cosines, task_cosines, weights
-from metaccord.plots.agreement import order
 from metaccord.plots.style import encode
 from metaccord.tuning import settled
 from tests.plots.conftest import texts
@@ -87,7 +87,7 @@ def test_groups_stand_together_whatever_the_order_was():
     table += 0.01 * np.random.default_rng(0).random(table.shape)
     table = (table + table.T) / 2
     mixed = np.random.default_rng(1).permutation(len(table))
-    places = order(table[np.ix_(mixed, mixed)])
+    places = clustering(table[np.ix_(mixed, mixed)]).order
     assert sorted(places) == list(range(12))
     assert (np.diff(groups[mixed][places]) != 0).sum() == 2
 
@@ -95,7 +95,7 @@ def test_groups_stand_together_whatever_the_order_was():
 def test_directions_on_an_arc_come_out_in_their_order():
     angles = np.random.default_rng(2).uniform(0, np.pi / 2, 9)
     table = np.cos(angles[:, None] - angles[None])
-    steps = np.diff(angles[order(table)])
+    steps = np.diff(angles[clustering(table).order])
     assert (steps > 0).all() or (steps < 0).all()
 
 
@@ -103,7 +103,7 @@ def test_cosines_are_drawn_in_that_order_with_their_names():
     table = np.array([[1.0, -0.9, 0.8], [-0.9, 1.0, -0.7], [0.8, -0.7, 1.0]])
     figure = cosines(torch.from_numpy(table), ["a", "b", "$c"])
     axes = figure.axes[0]
-    places = order(table)
+    places = clustering(table).order
     image = axes.images[0]
     np.testing.assert_array_equal(image.get_array(), table[np.ix_(places, places)])
     assert image.get_clim() == (-1, 1)

@@ -13,7 +13,7 @@ from scipy.spatial.distance import squareform
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 import metaccord as mc
-from metaccord.report.clusters import adjusted_rand, clustering, cut, silhouette
+from metaccord.clusters import adjusted_rand, clustering, cut, silhouette
 from metaccord.report.scene import Scene
 from metaccord.report.taskmap import cosines, halves, sorted_labels, task_map
 from metaccord.tasks.source import TaskSource

@@ -9,6 +9,7 @@ import metaccord as mc
 from metaccord.evaluate import predict
 from metaccord.report.context import Context
 from metaccord.report.examples import examples
+from metaccord.report.panels import guesses
 from metaccord.report.panels.results import _reliability
 from metaccord.report.stories import Group, Story
 from tests.report.test_clusters import scene_of
@@ -42,3 +43,13 @@ def test_confidence_is_drawn_where_there_are_answers() -> None:
     share, half = 24 / 30, found.reliability[1].half
     assert f"({100 * (share - half):.1f} to {100 * (share + half):.1f})" in drawn
     assert drawn.count('class="dot"') == 3  # and the two ends of the dashed line
+
+
+def test_equal_odds_are_one_guess_and_not_right_for_every_class() -> None:
+    """As accuracy counts: the first of the likeliest classes is the answer."""
+    odds = [[0.5, 0.5]] * 4
+    task = {"ways": 2, "classes": ["a", "b"], "truth": [0, 0, 1, 1], "odds": [odds, odds]}
+    drawn = guesses.odds(task, [0, 1], 1)
+    assert "a: 2 of 2 query examples right before adaptation, 2 as trained." in drawn
+    assert "b: 0 of 2 query examples right before adaptation, 0 as trained." in drawn
+    assert (drawn.count('class="dot"'), drawn.count('class="cross"')) == (6, 6)

@@ -75,19 +75,10 @@ def compare(
     if not what:
         raise UsageError("compare needs a family of tasks, such as sinusoid, or folders of runs")
     ready = len(what) > 1 or (Path(what[0]) / RUN).exists()
-    _refuse_conflicts(
-        {"--bases": bases, "--with": with_, "--fraction": fraction},
-        {
-            "--methods": methods != METHODS,
-            "--seeds": seeds != SEEDS,
-            "--steps": steps is not None,
-            "--out": out is not None,
-            "--set": bool(set),
-        },
-        grid=grid,
-        ready=ready,
-        across=across_protocols,
-    )
+    crossing = {"--bases": bases, "--with": with_, "--fraction": fraction}
+    training = {"--methods": methods != METHODS, "--seeds": seeds != SEEDS, "--set": set != ()}
+    training |= {"--steps": steps is not None, "--out": out is not None}
+    _refuse_conflicts(crossing, training, grid=grid, ready=ready, across=across_protocols)
     settings = [*([f"steps={steps}"] if steps is not None else []), *set]
     if grid:
         from metaccord.cli.grid import crossed, designed  # it stands above this module

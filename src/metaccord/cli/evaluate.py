@@ -92,20 +92,19 @@ def file_name(protocol: Protocol) -> str:
 
 def by_step(scores: Scores) -> Table:
     """Return the numbers after each inner step as a table."""
-    table = Table(box=SIMPLE)
-    for head in ("inner steps", "accuracy, %", "loss", "ECE, %"):
-        if (head[0] != "a" or scores.accuracies is not None) and (
-            head[0] != "E" or scores.calibrations
-        ):
-            table.add_column(head, justify="right")
-    for row in scores.rows:
-        cells = [str(row.steps)]
-        if row.accuracy is not None:
-            cells.append(f"{100 * row.accuracy.mean:.2f} ± {100 * row.accuracy.half:.2f}")
-        cells.append(str(row.loss))
-        if row.ece is not None:
-            cells.append(f"{100 * row.ece:.2f}")
-        table.add_row(*cells)
+    rows, table = scores.rows, Table(box=SIMPLE)
+    shares = [row.accuracy for row in rows if row.accuracy is not None]
+    columns = {
+        "inner steps": [str(row.steps) for row in rows],
+        "accuracy, %": [f"{100 * one.mean:.2f} ± {100 * one.half:.2f}" for one in shares],
+        "loss": [str(row.loss) for row in rows],
+        "ECE, %": [f"{100 * row.ece:.2f}" for row in rows if row.ece is not None],
+    }
+    known = {head: cells for head, cells in columns.items() if cells}
+    for head in known:
+        table.add_column(head, justify="right")
+    for line in zip(*known.values(), strict=True):
+        table.add_row(*line)
     return table
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from torch import Tensor
 
 from metaccord import tree
+from metaccord.clusters import clustering
 from metaccord.errors import UsageError
 from metaccord.evaluate import isolated
 from metaccord.method import Method
@@ -151,7 +152,7 @@ def cosines(matrix: Tensor | np.ndarray, names: Sequence[str] | None = None) -> 
     names = [str(i) for i in range(count)] if names is None else [str(n) for n in names]
     if len(names) != count:
         raise UsageError(f"names has {len(names)} entries for {count} tasks: give one per task")
-    places = order(table)
+    places = clustering(table).order
     table, names = table[np.ix_(places, places)], [names[i][:16] for i in places]
     apart = table[~np.eye(count, dtype=bool)]
     title = "Do the tasks pull in the same direction?"
@@ -187,33 +188,6 @@ def _numbers(axes: Axes, table: np.ndarray) -> None:
 
 def _signed(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def order(table: np.ndarray) -> list[int]:
-    """Return an order of tasks in which groups stand together.
-
-    Average-linkage clustering: the two groups with the highest mean cosine are put side by side,
-    turned so that their most alike ends meet, until one group is left.
-    """
-    table = np.nan_to_num(table)
-    groups = [[i] for i in range(len(table))]
-    means = table.copy()
-    np.fill_diagonal(means, -np.inf)
-    while len(groups) > 1:
-        a, b = sorted(divmod(int(means.argmax()), len(groups)))
-        sizes = len(groups[a]), len(groups[b])
-        turned = [
-            (x, y) for x in (groups[a], groups[a][::-1]) for y in (groups[b], groups[b][::-1])
-        ]
-        left, right = max(turned, key=lambda pair: float(table[pair[0][-1], pair[1][0]]))
-        with np.errstate(invalid="ignore"):
-            joined = (sizes[0] * means[a] + sizes[1] * means[b]) / sum(sizes)
-        means[a], means[:, a] = joined, joined
-        means[a, a] = -np.inf
-        means = np.delete(np.delete(means, b, 0), b, 1)
-        groups[a] = left + right
-        del groups[b]
-    return groups[0]
 
 
 def task_cosines(

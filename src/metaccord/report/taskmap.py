@@ -14,10 +14,10 @@ from torch import Tensor
 
 from metaccord import tree
 from metaccord.axis import TaskAxis
+from metaccord.clusters import adjusted_rand, clustering
 from metaccord.diagnostics import displacements
 from metaccord.errors import UsageError
 from metaccord.evaluate import isolated
-from metaccord.report.clusters import adjusted_rand, clustering
 from metaccord.report.naming import class_names, classes_of, task_names
 from metaccord.report.scene import Scene, rounded
 from metaccord.step import meta_gradient

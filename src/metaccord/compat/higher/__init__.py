@@ -24,18 +24,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from metaccord.compat.absent import absent
 from metaccord.compat.higher import optim, patch
 from metaccord.compat.higher.optim import DifferentiableOptimizer, get_diff_optim
 from metaccord.compat.higher.patch import FunctionalModule, monkeypatch
-from metaccord.errors import UsageError
 
 __all__ = ["get_diff_optim", "innerloop_ctx", "monkeypatch", "optim", "patch"]
-_ELSEWHERE = {
-    "register_optim": "SGD, Adam and AdamW are here; a rule of your own is a metaccord InnerRule",
-    "create_diff_optim": "make the optimiser and give it to get_diff_optim",
-    "get_trainable_opt_params": "give tensors that require gradients as override=",
-    "apply_trainable_opt_params": "give tensors that require gradients as override=",
-}
 
 
 @contextmanager
@@ -85,13 +79,12 @@ def innerloop_ctx(
     )
 
 
-class Absent(UsageError, AttributeError):
-    """A part of higher that is not here, with the way out."""
-
-
-def __getattr__(name: str) -> Any:
-    """Say where to go for what is not here."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    way = _ELSEWHERE.get(name, "see docs/migrating.md for what is")
-    raise Absent(f"metaccord.compat.higher has no {name!r}: {way}")
+__getattr__ = absent(
+    "higher",
+    {
+        "register_optim": "take SGD, Adam or AdamW, or write a metaccord InnerRule",
+        "create_diff_optim": "make the optimiser and give it to get_diff_optim",
+        "get_trainable_opt_params": "give tensors that require gradients as override=",
+        "apply_trainable_opt_params": "give tensors that require gradients as override=",
+    },
+)

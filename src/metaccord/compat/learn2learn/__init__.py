@@ -16,8 +16,7 @@ Example:
 
 from __future__ import annotations
 
-from typing import Any
-
+from metaccord.compat.absent import absent
 from metaccord.compat.learn2learn import algorithms, utils
 from metaccord.compat.learn2learn.utils import (
     clone_module,
@@ -26,7 +25,6 @@ from metaccord.compat.learn2learn.utils import (
     magic_box,
     update_module,
 )
-from metaccord.errors import UsageError
 
 __all__ = [
     "algorithms",
@@ -37,23 +35,14 @@ __all__ = [
     "update_module",
     "utils",
 ]
-_ELSEWHERE = {
-    "data": "tasks come from metaccord.tasks, a data set of your own from a class-per-folder tree",
-    "gym": "reinforcement learning is outside of this library",
-    "nn": "models are any torch module; metaccord.models has some",
-    "optim": "learned inner rules are metaccord.rules, such as MetaSGD and PerStep",
-    "text": "models are any torch module",
-    "vision": "metaccord.models.Conv4 and metaccord.tasks.Omniglot stand in for it",
-}
-
-
-class Absent(UsageError, AttributeError):
-    """A part of learn2learn that is not here, with the way out."""
-
-
-def __getattr__(name: str) -> Any:
-    """Say where to go for what is not here."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    way = _ELSEWHERE.get(name, "see docs/migrating.md for what is")
-    raise Absent(f"metaccord.compat.learn2learn has no {name!r}: {way}")
+__getattr__ = absent(
+    "learn2learn",
+    {
+        "data": "tasks come from metaccord.tasks: from_arrays, from_folders, from_table",
+        "gym": "reinforcement learning is outside of this library",
+        "nn": "models are any torch module; metaccord.models has some",
+        "optim": "learned inner rules are metaccord.rules, such as MetaSGD and PerStep",
+        "text": "models are any torch module",
+        "vision": "metaccord.models.Conv4 and metaccord.tasks.Omniglot stand in for it",
+    },
+)

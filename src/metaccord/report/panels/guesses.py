@@ -42,12 +42,17 @@ def _picture(image: str, name: str) -> Html:
     return tag("img", src=image, alt=name, width="44", height="44", class_="crisp")
 
 
+def _guess(odds: list[float | None]) -> tuple[list[float], int]:
+    """Return probabilities, 0 where one is not finite, and the first of the likeliest classes."""
+    row = [v if v is not None else 0.0 for v in odds]
+    return row, row.index(max(row))
+
+
 def _query(task: dict[str, Any], i: int, at: list[int], now: int) -> Html:
     names, truth = task["classes"], task["truth"][i]
     guesses = []
     for k, table in enumerate(task["odds"]):
-        row = [v if v is not None else 0.0 for v in table[i]]
-        best = max(range(len(row)), key=lambda c, row=row: (row[c], -c))  # type: ignore[misc]
+        row, best = _guess(table[i])
         right = best == truth
         sure = f"{number(100 * row[best], 2)} %"
         bar = tag(
@@ -110,10 +115,9 @@ def _row(task: dict[str, Any], label: int, ways: int, now: int) -> Html:
 def _marks(table: list[list[float | None]], mine: list[int], label: int, height: int) -> list[Html]:
     found = []
     for i in mine:
-        row = [v if v is not None else 0.0 for v in table[i]]
-        right = row[label] >= max(row)
+        row, best = _guess(table[i])
         x = f"{2 + 96 * row[label]:.1f}%"
-        if right:
+        if best == label:
             found.append(tag("circle", cx=x, cy=height, r="4", class_="dot"))
         else:
             found.append(tag("text", "×", x=x, y=height, dy="0.34em", class_="cross"))
@@ -122,8 +126,7 @@ def _marks(table: list[list[float | None]], mine: list[int], label: int, height:
 
 def _told(task: dict[str, Any], mine: list[int], label: int, now: int) -> str:
     def right(table: list[list[float | None]]) -> int:
-        rows = [[v if v is not None else 0.0 for v in table[i]] for i in mine]
-        return sum(row[label] >= max(row) for row in rows)
+        return sum(_guess(table[i])[1] == label for i in mine)
 
     before, after = right(task["odds"][0]), right(task["odds"][now])
     return (
