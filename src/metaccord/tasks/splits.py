@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +79,11 @@ def divide(
         for split, low, high in zip(open_, ends, ends[1:], strict=False):
             found[split] = sorted(free[i] for i in order[low:high])
     return {split: np.array(found[split], np.int64) for split in SPLITS}
+
+
+def names_in(given: Any) -> tuple[str, ...]:
+    """Return names as text; a single text is one name, not its letters."""
+    return (given,) if isinstance(given, str) else tuple(map(str, given))
 
 
 def _counts(

@@ -234,3 +234,28 @@ def test_settings_reach_data_in_memory() -> None:
     assert changed.tasks.episodes("train", 0, range(1)).support.inputs.shape == (1, 15, 4)
     assert changed.tasks.members("test") != experiment.tasks.members("test")
     assert changed.settled().tasks.fingerprint != experiment.settled().tasks.fingerprint
+
+
+def test_arrays_name_the_splits(tmp_path: Path) -> None:
+    """In memory and in a file; a group or class in two splits is refused."""
+    X, y = blobs(8)
+    splits = np.array(["train"] * 4 + ["dev"] * 2 + ["test"] * 2)[y]
+    np.savez(tmp_path / "a.npz", X=X, y=y, splits=splits)
+    for tasks in (
+        mc.tasks.from_arrays(X, y, splits=splits), mc.tasks.Arrays(path=str(tmp_path / "a.npz"))
+    ):  # fmt: skip
+        found = [tasks.members(split) for split in ("train", "validation", "test")]
+        assert found == [("0", "1", "2", "3"), ("4", "5"), ("6", "7")]
+        assert tasks.coding.outputs == 2
+        assert tasks.episodes("test", 0, range(1)).support.inputs.shape == (1, 10, 4)
+    assert mc.tasks.from_arrays(X, y).settled().fingerprint != tasks.settled().fingerprint
+    splits[0] = "test"
+    for bad, settings, message in (
+        (splits, {}, r"the class '0' is in two splits by splits, test \(row 0\) and train \(row 1"),
+        (["tset"] * 96, {}, r"row 0, splits is 'tset': did you mean 'test'"),
+        (["test"] * 96, {}, r"splits has no class for training"),
+        (["test"] * 5, {}, r"96 rows in X and 5 in splits"),
+        (splits, {"test": ["1"]}, r"has splits, which say who is in which"),
+    ):
+        with pytest.raises((DataError, UsageError), match=message):
+            mc.tasks.from_arrays(X, y, splits=bad, **settings)

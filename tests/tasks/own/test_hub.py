@@ -87,3 +87,48 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(kind, match=message):
             mc.tasks.from_hub(bad, **options)
+
+
+def test_a_column_names_the_splits() -> None:
+    """Of columns, of arrays with groups, of pictures by class; it is no input."""
+    X, y, groups = lines(6)
+    phase = [("train", "train", "train", "train", "val", "test")[group] for group in groups]
+    who = [f"p{group}" for group in groups]
+    table = datasets.Dataset.from_dict({"a": X[:, 0], "y": y, "who": who, "phase": phase})
+    arrays = datasets.Dataset.from_dict({"x": X.tolist(), "y": y, "who": who, "phase": phase})
+    for data in (table, arrays):
+        for inputs in (None, data.column_names[0]):
+            tasks = mc.tasks.from_hub(data, label="y", group="who", inputs=inputs, split="phase")
+            assert tasks.members("validation") == ("p4",)
+            assert tasks.members("test") == ("p5",)
+    scans = pictures().add_column("phase", ["train", "train", "test", "test"] * 6)
+    found = mc.tasks.from_hub(scans, label="organ", split="phase", shots=2)
+    assert (found.members("train"), found.members("test")) == (("a", "b"), ("c", "d"))
+    assert found.coding.outputs == 2
+    with pytest.raises(DataError, match="no column 'fase': did you mean 'phase'"):
+        mc.tasks.from_hub(scans, label="organ", split="fase")
+    half = mc.tasks.from_hub(pictures(), label="organ", split=(0.5, 0, 0.5), shots=2)
+    assert (len(half.members("train")), len(half.members("validation"))) == (2, 0)
+
+
+def test_pictures_are_made_plain_as_files_are() -> None:
+    """16 bits become 8, what is transparent lies on white; a format set before is left aside."""
+    from PIL import Image
+
+    deep = np.arange(24 * 64, dtype=np.uint16).reshape(24, 8, 8) * 40
+    clear = np.zeros((24, 8, 8, 4), np.uint8)
+    clear[:, 0, 0, 3] = clear[:, 0, 0, 0] = np.arange(24) * 5 + 1
+    features = datasets.Features({"scan": datasets.Image(), "y": datasets.Value("int64")})
+    for raw, expected in ((deep, np.rint(deep / 257)[:, None]), (clear, None)):
+        data = {"scan": [Image.fromarray(one) for one in raw], "y": [i % 4 for i in range(24)]}
+        data = datasets.Dataset.from_dict(data, features=features)
+        for given in (data, data.with_format("numpy")):
+            tasks = mc.tasks.from_hub(given, label="y", ways=2, shots=2)
+            inputs = tasks.held().inputs
+            if expected is None:
+                assert (inputs[:, :, 1:] == 255).all()
+            else:
+                assert np.array_equal(inputs, expected)
+    packed = data.cast_column("scan", datasets.Image(decode=False))
+    with pytest.raises(UsageError, match=r"'scan' are not decoded: give dataset\.cast_column"):
+        mc.tasks.from_hub(packed, label="y")

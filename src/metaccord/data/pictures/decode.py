@@ -98,6 +98,17 @@ def decode(content: bytes, form: Form, where: str) -> NDArray[np.uint8]:
         return _formed(picture, form)
 
 
+def plain(picture: Image) -> Image:
+    """Return an open picture as 8-bit grey, if it has no colours, or RGB.
+
+    As for :func:`decode`: upright, what is transparent on white, 16 bits become 8.
+    """
+    from PIL import ImageOps
+
+    upright: Image = _plain(ImageOps.exif_transpose(picture), colour=picture.mode not in _GREY)
+    return upright
+
+
 def fingerprint(pixels: NDArray[np.uint8]) -> int:
     """Return the difference hash of a decoded picture, 64 bits.
 

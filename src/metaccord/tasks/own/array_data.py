@@ -30,22 +30,25 @@ class ArrayContent(Content):
         inputs: ``[n, ...]``.
         targets: ``[n]``, or ``[n, d]`` numbers.
         groups: Name of each row's group, or None.
+        splits: Name of each row's split, or None.
     """
 
-    def __init__(self, inputs: Any, targets: Any, groups: Any, where: str) -> None:
+    def __init__(
+        self, inputs: Any, targets: Any, groups: Any, where: str, splits: Any = None
+    ) -> None:
         self.inputs = _inputs(inputs, where)
         self.targets = as_array(targets, f"{where}, y")
         texts = None if groups is None else label_texts(as_array(groups, "groups"), "groups")
         self.groups = texts
+        self.splits = None if splits is None else label_texts(as_array(splits, "splits"), "splits")
         parts: list[Array] = [self.inputs, self.targets]
-        for name, other in (("y", self.targets), ("groups", texts)):
+        for name, other in (("y", self.targets), ("groups", texts), ("splits", self.splits)):
             if other is not None and len(other) != len(self.inputs):
                 raise DataError(
                     f"{where} has {len(self.inputs)} rows in X and {len(other)} in {name}: give "
                     "one row per example in each"
                 )
-        if texts is not None:
-            parts.append(np.array(texts))
+        parts += [np.array(words) for words in (texts, self.splits) if words is not None]
         digest = hashlib.sha256()
         for part in parts:
             digest.update(f"{part.dtype.str}{part.shape}".encode())
@@ -149,5 +152,7 @@ def opened(path: Path) -> ArrayContent:
 @lru_cache(maxsize=2)
 def _opened(path: Path, version: tuple[int, ...]) -> ArrayContent:
     del version
-    found = read_arrays(path, ["X", "y"], ["groups"])
-    return ArrayContent(found["X"], found["y"], found.get("groups"), f"file {path}")
+    found = read_arrays(path, ["X", "y"], ["groups", "splits"])
+    return ArrayContent(
+        found["X"], found["y"], found.get("groups"), f"file {path}", found.get("splits")
+    )

@@ -18,8 +18,9 @@ from metaccord.tasks.leaks import refuse_leaks, row_digests
 from metaccord.tasks.own.array_data import Aim, ArrayContent, fitted, opened, targets_of
 from metaccord.tasks.own.base import Content, Layout, OwnData, fingerprint_of, split_of_rows
 from metaccord.tasks.own.drawing import class_tasks, group_tasks
+from metaccord.tasks.own.named_splits import by_words
 from metaccord.tasks.own.shapes import advice
-from metaccord.tasks.source import Advice
+from metaccord.tasks.source import SPLITS, Advice
 from metaccord.tasks.splits import Integers
 from metaccord.types import Batch, Episode
 
@@ -35,9 +36,10 @@ class Arrays(OwnData):
     no class. Statistics to scale with are those of the training split.
 
     Args:
-        path: An npz file with ``X``, ``y`` and perhaps ``groups``; empty: data in memory.
-        ways: Without groups, classes of one task; None: 5, or a third of all if there are fewer
-            than 15.
+        path: An npz file with ``X``, ``y`` and perhaps ``groups`` and ``splits``; empty: data in
+            memory.
+        ways: Without groups, classes of one task; None: at most 5, a third of all, or those of the
+            smallest split that is named.
         aim: With groups, whether ``y`` holds ``"numbers"`` or ``"classes"``; ``"auto"``: floats
             are numbers, the rest are classes.
         shots, train_shots: Support examples of a group, or of each class; see
@@ -143,8 +145,9 @@ class Arrays(OwnData):
         rows = [np.flatnonzero(owner == i) for i in range(len(names))]
         kept = self.kept(names, rows, what)
         names, rows = [names[i] for i in kept], [rows[i] for i in kept]
-        ways = self._ways(len(names)) if what == "class" else 1
-        members = self.divided(names, what, ways)
+        named = self._named(content, names, rows, what)
+        ways = named._ways(len(names)) if what == "class" else 1
+        members = named.divided(names, what, ways)
         split_of = split_of_rows(len(texts), rows, members)
         by = [content.inputs] if what == "class" else [content.inputs, content.targets]
         flat = content.inputs.reshape(len(texts), -1)
@@ -154,12 +157,34 @@ class Arrays(OwnData):
         found = fingerprint_of(content, names, members)
         return Layout(tuple(names), tuple(rows), members, coding, found)
 
+    def _named(
+        self, content: ArrayContent, names: list[str], rows: list[Integers], what: str
+    ) -> Self:
+        """Return the same with the names of each split, if the data say them."""
+        if content.splits is None:
+            return self
+        if self.split is not None or any(getattr(self, split) for split in SPLITS):
+            raise UsageError(
+                f"{content.where} has splits, which say who is in which: leave tasks.split, "
+                "tasks.train, tasks.validation and tasks.test out"
+            )
+        one, two, three = by_words(
+            content.splits, names, rows, what=what, by="splits", where=content.where
+        )
+        return replace(self, train=one, validation=two, test=three)
+
     def _ways(self, classes: int) -> int:
-        return self.ways or max(2, min(_WAYS, classes // 3))
+        sizes = [len(own) for own in (self.train, self.validation, self.test) if own]
+        return self.ways or max(2, min(_WAYS, classes // 3, *sizes))
 
 
 def from_arrays(
-    inputs: Any, targets: Any, *, groups: Sequence[Any] | None = None, **settings: Any
+    inputs: Any,
+    targets: Any,
+    *,
+    groups: Sequence[Any] | None = None,
+    splits: Sequence[str] | None = None,
+    **settings: Any,
 ) -> Arrays:
     """Return tasks over arrays in memory, checked.
 
@@ -168,6 +193,8 @@ def from_arrays(
         targets: Labels ``[n]``; with groups also numbers ``[n]`` or ``[n, d]``.
         groups: The group of each example, ``[n]``, one task each; None: N-way K-shot tasks over
             the classes in ``targets``.
+        splits: ``train``, ``validation`` or ``test`` for each example, ``[n]``, the same in all of
+            a group or class; None: they are drawn.
         settings: Those of :class:`Arrays`, such as ``shots=5``.
 
     Raises:
@@ -179,6 +206,6 @@ def from_arrays(
         >>> tasks.episodes("train", 0, range(2)).support.inputs.shape
         torch.Size([2, 5, 4])
     """
-    tasks = Arrays(**settings, data=ArrayContent(inputs, targets, groups, "the data"))
+    tasks = Arrays(**settings, data=ArrayContent(inputs, targets, groups, "the data", splits))
     tasks.layout()
     return tasks

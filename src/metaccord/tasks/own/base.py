@@ -16,7 +16,7 @@ import numpy as np
 from metaccord.codings import Coding
 from metaccord.errors import DataError, UsageError
 from metaccord.tasks.source import SPLITS, TaskSource
-from metaccord.tasks.splits import Division, Integers, divide, named
+from metaccord.tasks.splits import Division, Integers, divide, named, names_in
 
 log = logging.getLogger("metaccord")
 
@@ -185,11 +185,6 @@ class OwnData(TaskSource):
                     "between splits", what, before, name,
                 )  # fmt: skip
         return divide(names, division, what, least)
-
-
-def names_in(given: Any) -> tuple[str, ...]:
-    """Return names as text; a single text is one name, not its letters."""
-    return (given,) if isinstance(given, str) else tuple(map(str, given))
 
 
 def fingerprint_of(content: Content, names: list[str], members: dict[str, Integers]) -> str:

@@ -19,19 +19,13 @@ from metaccord.data.raw import RawTable
 from metaccord.data.tables import read_table
 from metaccord.errors import DataError, UsageError, unknown
 from metaccord.tasks.leaks import refuse_leaks, row_digests
-from metaccord.tasks.own.base import (
-    Content,
-    Layout,
-    OwnData,
-    fingerprint_of,
-    names_in,
-    split_of_rows,
-)
+from metaccord.tasks.own.base import Content, Layout, OwnData, fingerprint_of, split_of_rows
 from metaccord.tasks.own.drawing import group_tasks
+from metaccord.tasks.own.named_splits import by_words
 from metaccord.tasks.own.shapes import advice
 from metaccord.tasks.own.table_data import TableContent, coding_of, opened, tensors
-from metaccord.tasks.own.table_splits import by_column
 from metaccord.tasks.source import SPLITS, Advice
+from metaccord.tasks.splits import names_in
 from metaccord.types import Batch, Episode
 
 log = logging.getLogger("metaccord")
@@ -170,7 +164,10 @@ class Table(OwnData):
         names, rows = [names[i] for i in kept], [rows[i] for i in kept]
         named = self
         if isinstance(self.split, str):
-            one, two, three = by_column(table, self.split, names, rows)
+            one, two, three = by_words(
+                table.column(self.split).words(), names, rows, what="group",
+                by=f"the column {self.split!r}", where=table.where, row=table.row,
+            )  # fmt: skip
             named = replace(self, split=None, train=one, validation=two, test=three)
         members = named.divided(names, "group")
         split_of = split_of_rows(table.rows, rows, members)
