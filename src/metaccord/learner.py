@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,18 +61,37 @@ class Learner:
     Attributes:
         method, objective, state: As meta-trained.
         origin: The run that it comes from, if it comes from one.
+        unseen: See :meth:`accepting`; None: as trained.
     """
 
     method: Method
     objective: Objective
     state: MetaState
     origin: Origin = Origin()
+    unseen: str | None = None
 
     @property
     def coding(self) -> Coding | None:
         """How files become examples, as in training; None if the tasks have no coding."""
         experiment = self.origin.experiment
-        return None if experiment is None else experiment.tasks.coding
+        found = None if experiment is None else experiment.tasks.coding
+        return (
+            found if self.unseen is None else deploy.predictor.needed(found).accepting(self.unseen)
+        )
+
+    def accepting(self, unseen: str) -> Learner:
+        """Return the same, for tables with categories that training has not seen.
+
+        Args:
+            unseen: ``"refuse"``, or ``"other"``: they share the place of the rare ones, or have
+                none, and a warning says so.
+
+        Raises:
+            UsageError: for another word, or if the tasks have no categories.
+        """
+        found = replace(self, unseen=unseen)
+        _ = found.coding
+        return found
 
     def values(self, outputs: Tensor) -> Tensor:
         """Return outputs, or targets, in the user's units."""

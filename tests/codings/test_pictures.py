@@ -139,3 +139,16 @@ def test_another_decoder_of_the_same_file(tmp_path: Path) -> None:
     expected = (small - [10, 20, 30]) / [2, 4, 8]
     found = CODING.inputs(tmp_path / "x.jpg").inputs[0]
     assert torch.allclose(found, torch.from_numpy(expected.transpose(2, 0, 1)).float())
+
+
+def test_no_picture_of_a_folder_is_passed_over(tmp_path: Path) -> None:
+    """One of another format is refused, as in a support set; other files are left alone."""
+    for name in ("a.png", "b.GIF"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    with pytest.raises(DataError, match=r"b\.GIF is neither PNG nor JPEG: convert or remove it"):
+        CODING.inputs(tmp_path)
+    (tmp_path / "b.GIF").rename(tmp_path / ".b.GIF")
+    (tmp_path / "notes.txt").write_text("x")
+    assert CODING.inputs(tmp_path).names == ("a.png",)
+    with pytest.raises(UsageError, match="only tables have categories"):
+        CODING.accepting("other")

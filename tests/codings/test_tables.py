@@ -93,8 +93,9 @@ def test_an_unseen_category_is_refused(verb: str) -> None:
         getattr(coding, verb)(table)
     assert str(caught.value) == (
         "the table, row 1, column 'site' is 'c', which training has not seen (2 in all); the "
-        "training groups have missing, 'a', 'b', 'r': mend the value, leave such rows out, or "
-        'train with tasks.unseen=other or without the column, tasks.leave_out=["site"]'
+        "training groups have missing, 'a', 'b', 'r': mend the value, leave such rows out, "
+        "accept it knowingly (in training tasks.unseen=other, in use --unseen other), or train "
+        'without the column, tasks.leave_out=["site"]'
     )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from metaccord.cli.options import Name, Number, Run, Switch
+from metaccord.cli.options import Name, Number, Run, Switch, Unseen
 from metaccord.deploy.folder import refuse_taken
 from metaccord.deploy.measure import measure as measured
 from metaccord.errors import UsageError
@@ -31,6 +31,7 @@ def adapt(
     steps: Number = None,
     device: Name = None,
     measure: int = 0,
+    unseen: Unseen = None,
     json: Switch = False,
 ) -> int:
     """Learn a new task from a few labelled examples, and keep the model.
@@ -43,6 +44,8 @@ def adapt(
         device: cpu or cuda (default: as trained).
         measure: Measure on so many test tasks of the run, and calibrate probabilities on as many
             validation tasks; needs the run's data (0: nothing is measured).
+        unseen: What becomes of categories of a table that training has not seen: refuse, or other
+            (default: as trained).
         json: Print one JSON object.
     """
     if measure and not 2 <= measure <= _MOST:
@@ -53,6 +56,8 @@ def adapt(
         known_device(device)
     refuse_taken(out)
     learner = load(run, device=device)
+    if unseen is not None:
+        learner = learner.accepting(unseen)
     caution(learner.method)
     given = learner.labelled(support)
     found = measured(learner, measure, steps=steps) if measure else None

@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from metaccord import fs
-from metaccord.cli.options import Switch
+from metaccord.cli.options import Switch, Unseen
 from metaccord.deploy.folder import refuse_file
 from metaccord.deploy.load import load
 from metaccord.errors import UsageError
@@ -30,6 +30,7 @@ def predict(
     picture: File = None,
     support: File = None,
     device: str = "cpu",
+    unseen: Unseen = None,
     json: Switch = False,
 ) -> int:
     """Ask an adapted model for classes and probabilities, or for values.
@@ -41,6 +42,8 @@ def predict(
         picture: New file for a picture of the answers and how sure they are, .png or .svg.
         support: The file or folder that the model was adapted to, to be drawn as well.
         device: cpu or cuda.
+        unseen: What becomes of categories of a table that training has not seen: refuse, or other
+            (default: as adapted).
         json: Print one JSON object.
     """
     for path, name, known in ((out, "--out", _TABLES), (picture, "--picture", _PICTURES)):
@@ -49,6 +52,8 @@ def predict(
     if support is not None and picture is None:
         raise UsageError("--support is drawn beside the answers: give --picture, too")
     made = load(model, device=known_device(device))
+    if unseen is not None:
+        made = made.accepting(unseen)
     given = made.coded(inputs)
     drawn = None if support is None else made.support(support)
     answers = made.answers(given)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from torch import Tensor
 
+from metaccord.errors import UsageError
 from metaccord.types import Batch, Tree
 
 
@@ -65,6 +66,20 @@ class Coding(ABC):
         Raises:
             DataError: for anything that is not made of examples of this kind.
         """
+
+    def accepting(self, unseen: str) -> Self:
+        """Return the same with another answer to categories that training has not seen.
+
+        Args:
+            unseen: ``"refuse"`` or ``"other"``.
+
+        Raises:
+            UsageError: for another word, or if examples of this kind have no categories.
+        """
+        raise UsageError(
+            f"unseen is {unseen!r}, but only tables have categories that training has not seen: "
+            "leave it out"
+        )
 
     def values(self, outputs: Tensor) -> Tensor:
         """Return a model's outputs in the user's units: ``[n, ...] -> [n, ...]``.

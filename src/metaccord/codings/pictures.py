@@ -14,7 +14,7 @@ from torch import Tensor
 from metaccord.codings.base import Coding, Labelled, Unlabelled
 from metaccord.data.archives import read_whole
 from metaccord.data.pictures.decode import FILE_BYTES, FITS, MODES, Fit, Form, Mode, decode
-from metaccord.data.pictures.folders import SUFFIXES, first, survey
+from metaccord.data.pictures.folders import FOREIGN, SUFFIXES, first, survey
 from metaccord.errors import DataError, UsageError, unknown
 from metaccord.types import Batch
 
@@ -98,10 +98,13 @@ class PictureCoding(Coding):
         if not path.is_dir():
             return Unlabelled(self._read([path]), (path.name,))
         try:
-            names = sorted(n for n in os.listdir(path) if n.lower().endswith(SUFFIXES))
+            names = sorted(n for n in os.listdir(path) if n.lower().endswith(SUFFIXES + FOREIGN))
         except OSError as error:
             raise DataError(f"folder {path} cannot be listed ({error.strerror})") from error
         names = [name for name in names if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(FOREIGN):
+                raise DataError(f"file {path / name} is neither PNG nor JPEG: convert or remove it")
         if not names:
             raise DataError(f"folder {path} holds no PNG or JPEG picture: give one that does")
         return Unlabelled(self._read([path / name for name in names]), tuple(names))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -103,6 +103,10 @@ class TableCoding(Coding):
         self.check_categories(table, range(table.rows))
         return Unlabelled(self.coded(table), _names(table))
 
+    def accepting(self, unseen: str) -> Self:
+        """Return the same with another answer to unseen categories; see the base class."""
+        return replace(self, unseen=cast(Unseen, unseen))
+
     def values(self, outputs: Tensor) -> Tensor:
         """Return numbers in the units of the table; logits as they are."""
         if self.aim != "numbers":
@@ -133,8 +137,9 @@ class TableCoding(Coding):
             if self.unseen == "refuse":
                 raise DataError(
                     f"{what}, which training has not seen ({len(found)} in all); {known}: mend the "
-                    "value, leave such rows out, or train with tasks.unseen=other or without the "
-                    f'column, tasks.leave_out=["{column.name}"]'
+                    "value, leave such rows out, accept it knowingly (in training "
+                    "tasks.unseen=other, in use --unseen other), or train without the column, "
+                    f'tasks.leave_out=["{column.name}"]'
                 )
             fate = "as the rare ones do" if column.rare else "and has no place: none was rare"
             log.warning(

@@ -17,6 +17,7 @@ from metaccord.deploy.answers import Answers
 from metaccord.deploy.card import Card
 from metaccord.deploy.describe import digest, refuse_other_inputs
 from metaccord.errors import DataError, NumericalError, UsageError
+from metaccord.serial import to_tree
 from metaccord.types import Tree
 
 BATCH = 256  # examples of one forward pass
@@ -153,6 +154,10 @@ class Predictor:
                 "one, or leave it out"
             )
         return found
+
+    def accepting(self, unseen: str) -> Predictor:
+        """Return the same, for tables with unseen categories; see :meth:`Learner.accepting`."""
+        return self.with_card(coding=to_tree(needed(self.coding).accepting(unseen)))
 
     def _outputs(self, given: Unlabelled) -> Tensor:
         refuse_other_inputs(given.inputs, self.card.inputs)

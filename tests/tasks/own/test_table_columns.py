@@ -79,6 +79,16 @@ def test_training_and_use_refuse_a_new_category(
         learner.predictor("new.csv")
     with pytest.raises(DataError, match="'attic', which training has not seen"):
         mc.deploy.load("model").predict("new.csv")
+    for again in (
+        ("adapt", "run", "new.csv", "--out", "taken", "--unseen", "other"),
+        ("predict", "model", "new.csv", "--unseen", "other"),
+        ("predict", "taken", "new.csv"),
+    ):
+        found = call(capsys, *again)
+        assert (found.code, found.err.count("it becomes 'other'")) == (0, 1), found
+    assert call(capsys, "predict", "taken", "new.csv", "--unseen", "refuse").code == 3
+    with pytest.raises(UsageError, match="unknown unseen 'others'"):
+        learner.accepting("others")
     words = ("train", "table:bad.csv", "--steps", "1", *settings, "tasks.unseen=other")
     accepted = call(capsys, *words, "--out", "other")
     assert accepted.code == 0, accepted.err

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from metaccord.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
-_FOREIGN = (
+FOREIGN = (
     ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg", ".ppm",
     ".pgm", ".tga", ".ico", ".psd", ".raw", ".jfif",
 )  # fmt: skip
@@ -140,7 +140,7 @@ def class_in(root: Path, below: str, split: str, problems: list[str]) -> Class:
                 f"class folder {folder} holds the folder {name!r}: put its pictures directly into "
                 "the class folder"
             )
-        elif suffix in _FOREIGN:
+        elif suffix in FOREIGN:
             problems.append(f"file {path} is neither PNG nor JPEG: convert or remove it")
         elif suffix in SUFFIXES:
             if stat.S_ISREG(kind):
