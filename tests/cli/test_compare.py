@@ -175,6 +175,16 @@ def test_files_of_scores_and_runs_of_other_tasks(
     refused(metaccord("compare sinusoid --grid --across-protocols"), 2, ["a grid has one protocol"])
 
 
+def test_a_folder_of_other_runs_is_no_method(metaccord: Run, finished: Path, place: Path) -> None:
+    """Runs of two methods, or one run twice, would have passed for seeds."""
+    copied(finished, place / "one" / "a")
+    copied(finished, place / "two" / "a")
+    copied(finished, place / "two" / "b")
+    train(place / "one" / "b", "steps=1", "seed=1", base="reptile")
+    refused(metaccord("compare one two"), 2, ["is no other seed of one/a", "one by one"])
+    refused(metaccord("compare two one/b"), 2, ["two/b has the seed of two/a", "different ones"])
+
+
 def test_a_folder_of_seeds_is_one_method(metaccord: Run, place: Path) -> None:
     assert metaccord(*COMMAND).code == 0
     result = metaccord("compare all/maml all/reptile-agreement --tasks 5 --json")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import metaccord as mc
 from metaccord.cli.main import main
-from metaccord.report.numbers import across, aligned, pooled
-from metaccord.report.panels.summary import _outcome
-from metaccord.report.stories import Group, Story
 from metaccord.rundir import RunDirectory
 from tests.cli.support import Result, call, flip, snapshot, tiny
 
@@ -167,32 +162,21 @@ def test_methods_with_other_inner_steps_are_told_apart(waves, tmp_path, report, 
     assert "unless the inner steps alone differ" in found
 
 
-def test_a_seed_without_a_record_beside_another(waves, copy, tmp_path, report, parsed) -> None:
-    (copy / "records.jsonl").write_bytes(b"")
-    shutil.rmtree(copy / "checkpoints")
-    (copy / "checkpoints").mkdir()
-    found = text(report(copy, waves, "--quick", "--out", tmp_path / "x.html"), parsed)
-    assert "for 0 to 6 meta-steps" in found
+def test_a_seed_without_a_record_beside_another(tmp_path, report, parsed) -> None:
+    for seed in (0, 1):
+        for _ in mc.run(tiny("steps=2", f"seed={seed}"), tmp_path / f"{seed}"):
+            pass
+    (tmp_path / "0" / "records.jsonl").write_bytes(b"")
+    shutil.rmtree(tmp_path / "0" / "checkpoints")
+    (tmp_path / "0" / "checkpoints").mkdir()
+    found = text(report(tmp_path / "0", tmp_path / "1", "--quick"), parsed)
+    assert "for 0 to 2 meta-steps" in found
     assert "Training loss" in found
 
 
-def test_a_loss_that_is_lost_is_not_told_as_if_nothing_moved() -> None:
-    scores = {"protocol": {"tasks": 2, "statistics": "frozen"}, "at": [0, 1]}
-    scores["tasks"] = {"losses": [[4.0, math.nan], [2.0, math.nan]]}
-    said = _outcome(Group("MAML", 0, (Story(None, {"scores": scores}),)), single=True)
-    assert said.startswith("Adaptation takes the loss from 3.0\u00a0±\u00a02.0 to not finite on 2")
-
-
-def test_seeds_of_unequal_length_are_pooled_over_the_same_steps() -> None:
-    """Each pooled by itself, runs of 1,000 and 437 meta-steps have no point in common."""
-    curves = [(np.arange(1.0, n + 1), np.full(n, float(n))) for n in (1000, 437)]
-    assert not across([pooled(*curve) for curve in curves])["x"]
-    empty = (np.zeros(0), np.zeros(0))
-    found = across(aligned([*curves, empty]))
-    assert len(found["x"]) > 50
-    assert found["x"][-1] == 437
-    assert set(found["y"]) == {(1000 + 437) / 2}
-    assert aligned([empty]) == []
+def test_the_same_training_twice_is_no_second_seed(waves, copy, report) -> None:
+    result = report(waves, copy, "--quick", "--out", copy / "x.html")
+    assert (result.code, "needs different ones, leave one" in result.err) == (2, True)
 
 
 def test_without_results_nothing_is_compared(copy, tmp_path, report, parsed) -> None:

@@ -82,11 +82,21 @@ def refuse_unlike(facts: list[Facts]) -> None:
 
 
 def grouped(stories: list[Story]) -> list[Group]:
-    """Return the runs with those together that differ in their seed alone, in the given order."""
+    """Return the runs with those together that differ in their seed alone, in the given order.
+
+    Raises:
+        UsageError: for two runs with the same settings and seed, which are no two draws.
+    """
     found: dict[str, list[Story]] = {}
     for story in stories:
         same = {**story.facts.settings, "seed": None, "device": None, "threads": None}
-        found.setdefault(json.dumps(same, sort_keys=True), []).append(story)
+        runs = found.setdefault(json.dumps(same, sort_keys=True), [])
+        if twice := [one.facts.path for one in runs if one.facts.seed == story.facts.seed]:
+            raise UsageError(
+                f"{story.facts.path} has settings and seed of {twice[0]}: an interval over seeds "
+                "needs different ones, leave one of them out"
+            )
+        runs.append(story)
     labels = Counter(words(runs[0].facts.label) for runs in found.values())
     groups = []
     for colour, runs in enumerate(found.values()):

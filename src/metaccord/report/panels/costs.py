@@ -38,7 +38,9 @@ def costs(page: Context) -> Section | None:
         "Method", "Time in meta-steps", "Median meta-step", "Peak memory", "Forward passes",
         "Backward passes", "Weights of the model", "Learned beside them",
     ]  # fmt: skip
-    shown = table(heads, rows, caption="Cost of meta-training", keys=keys)
+    seeds = any(len(group.stories) > 1 for group in page.groups)
+    caption = f"Cost of meta-training{', times of all seeds together' if seeds else ''}"
+    shown = table(heads, rows, caption=caption, keys=keys)
     note = aside(
         "Passes are per task and meta-step, counted in one meta-step at the newest checkpoint: a "
         "forward pass is one call of the model with one task's support or query set (co-learners "
