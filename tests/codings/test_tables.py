@@ -190,3 +190,11 @@ def test_columns_follow_the_training_rows() -> None:
     assert fit("k", categorical=True).width == 2
     assert "and a mark where it is missing" in fit("x").describe()
     assert fit("k", categorical=True).describe() == "category, one place each for '7', '9'"
+
+
+def test_truth_values_of_a_frame_are_words_in_a_csv_file(tmp_path: Path) -> None:
+    """A model trained on a Parquet file is used on CSV files."""
+    column = Column("on", centre=0.5, scale=0.5, indicator=True)
+    (tmp_path / "t.csv").write_text("on,x\nTrue,1\nfalse,1\n,1\n")
+    for source in (tmp_path / "t.csv", {"on": [True, False, None]}):
+        assert column.coded(read_table(source)).tolist() == [[1, 0], [-1, 0], [0, 1]]

@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 MOST = 50
 """Categories from which on a column of words is taken for names or notes and left out."""
 _SHOWN = 5
+_TRUTHS = {"true": 1.0, "false": 0.0, "": float("nan")}
 _INDEX = ("unnamed", "Unnamed: 0", "__index_level_0__")  # names that pandas gives an index
 _IDS = 20  # rows from which on different whole numbers without gaps are taken for an index
 
@@ -64,6 +65,7 @@ class Column:
         raw = table.column(self.name)
         if self.kind == "category":
             return self._one_hot(raw)
+        raw = _truths(raw)
         if raw.kind in ("text", "date"):
             row = next((i for i, text in enumerate(raw.texts) if text), 0)
             raise DataError(
@@ -166,6 +168,14 @@ def fitted(
     return Column(
         raw.name, centre=float(values.mean()), scale=float(values.std()), indicator=indicator
     )
+
+
+def _truths(raw: RawColumn) -> RawColumn:
+    """Return a column of the words true and false, as CSV files have them, as truth values."""
+    words = [text.casefold() for text in raw.texts]
+    if raw.kind != "text" or not {*words} <= _TRUTHS.keys():
+        return raw
+    return RawColumn(raw.name, "truth", np.array([_TRUTHS[word] for word in words]))
 
 
 def _rare(words: list[str], groups: Sequence[str], training: NDArray[np.bool_]) -> set[str]:
