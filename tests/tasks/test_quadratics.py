@@ -9,6 +9,7 @@ import torch
 import metaccord as mc
 from metaccord.errors import UsageError
 from metaccord.learner import adapt
+from metaccord.serial import build_model
 from tests import tolerances
 
 LR, K = 0.05, 4
@@ -74,3 +75,10 @@ def test_training_finds_the_optimum(world):
 def test_bad_worlds_are_refused(wrong, words):
     with pytest.raises(UsageError, match=words):
         mc.tasks.Quadratics(**wrong)
+
+
+def test_a_model_without_numbers_draws_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal needs its shapes alone, and drawing there costs more than a second of imports."""
+    monkeypatch.setattr(torch.nn.init, "normal_", lambda *given: pytest.fail("it draws"))
+    with torch.device("meta"):
+        assert build_model({"class": "Point"}).weight.shape == (8,)

@@ -28,7 +28,8 @@ class Point(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draw the point from a normal distribution."""
-        nn.init.normal_(self.weight)
+        if not self.weight.is_meta:  # there is nothing to draw, and trying imports the compiler
+            nn.init.normal_(self.weight)
 
     def forward(self, centres: Tensor, metric: Tensor) -> Tensor:
         """Return the height of each bowl at the point."""
