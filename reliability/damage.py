@@ -1,8 +1,8 @@
-"""11,700 damaged files: checkpoints, runs, saved learners and data; none is accepted.
+"""12,870 damaged files: checkpoints, runs, learners, adapted models, data; none is accepted.
 
     python reliability/damage.py --json results/reliability/damage.json
 
-10,000 flipped bits, 1,000 cut files, 700 exchanged ones. Data is a graph, pinned by a hash of the
+11,000 flipped bits, 1,100 cut files, 770 exchanged ones. Data is a graph, pinned by a hash of the
 file, and what METACCORD_DATA holds of Omniglot and the sign digits, pinned by a hash of the
 pixels: there a damaged file may still be used if every pixel is right.
 """
@@ -19,16 +19,46 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import torch
 from outcomes import main
 
+from metaccord import deploy
 from metaccord.data import graphs, omniglot, sign_digits
+from metaccord.saved import load
 from metaccord.selftest import Outcome
 from metaccord.selftest.damage import Damages, Victim, damage, strike
+from metaccord.selftest.trial import go_on, trial
+from metaccord.types import Batch
 
 STORE = Damages(flips=8000, truncations=700, swaps=600)
+ADAPTED = Damages(flips=1000, truncations=100, swaps=70)
 GRAPH = Damages(flips=1500, truncations=200, swaps=70)
 PICTURES = Damages(flips=500, truncations=100, swaps=30)
 PINNED = "pinned"
+
+
+def adapted(folder: Path) -> Victim:
+    """Adapt two learners to one wave each, and return the folder of the first model."""
+    models: list[dict[str, bytes]] = []
+    for seed in range(2):
+        for _ in go_on(trial("steps=1", f"seed={seed}"), folder / f"run-{seed}"):
+            pass
+        x = torch.linspace(-5, 5, 5)[:, None]
+        load(folder / f"run-{seed}").predictor(Batch(x, torch.sin(x + seed))).save(
+            folder / f"model-{seed}"
+        )
+        files = sorted((folder / f"model-{seed}").iterdir())
+        models.append({path.name: path.read_bytes() for path in files})
+    place = folder / "model-0"
+
+    def read() -> list[object]:
+        found = deploy.load(place)
+        return [
+            found.card,
+            *(tensor.numpy().tobytes() for tensor in found.module.state_dict().values()),
+        ]
+
+    return Victim("adapted model", place, models[0], (models[1],), read)
 
 
 @contextmanager
@@ -88,9 +118,10 @@ def _graph(path: Path, seed: int) -> bytes:
 
 
 def _checks(folder: Path, seed: int) -> Iterator[Outcome]:
-    for name in ("store", "graph", "pictures"):
+    for name in ("store", "adapted", "graph", "pictures"):
         (folder / name).mkdir()
     yield replace(damage(folder / "store", STORE, seed=seed), name="damaged files: store")
+    yield strike([adapted(folder / "adapted")], ADAPTED, seed=seed)
     with graph(folder / "graph") as victim:
         yield strike([victim], GRAPH, seed=seed)
     found = pictures(folder / "pictures")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from damage import graph
+from damage import adapted, graph
 
 from metaccord import saved, sealed, stored
 from metaccord.data import graphs
@@ -25,6 +25,12 @@ def test_store(tmp_path: Path) -> None:
 def test_data(tmp_path: Path) -> None:
     with graph(tmp_path) as victim:
         found = strike([victim], Damages(flips=200, truncations=20, swaps=10))
+    print(found.detail)
+    assert found.ok, found
+
+
+def test_adapted_models(tmp_path: Path) -> None:
+    found = strike([adapted(tmp_path)], Damages(flips=100, truncations=10, swaps=8))
     print(found.detail)
     assert found.ok, found
 
@@ -47,9 +53,10 @@ def careless(content: Any) -> Any:
 
 
 def test_a_reader_without_hashes_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = victims(tmp_path)
+    found, model = victims(tmp_path), adapted(tmp_path)
     monkeypatch.setattr(sealed, "hashlib", SimpleNamespace(sha256=careless))
     assert strike(found, Damages(60, 0, 0)).worst > 0
+    assert strike([model], Damages(20, 0, 0)).worst > 0
 
 
 def test_a_reader_of_other_runs_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,7 @@ def fresh_kills(folder: Path, count: int, *, seed: int = 0, steps: int = 60) -> 
     trains = time.perf_counter() - begun - imports
     fired, run, inside = 0, 0, 0
     broken: list[str] = []
-    while fired < count and run < count and not any(codes):
+    while fired < count and run < 10 * count and not any(codes):
         run += 1
         out, code = folder / f"run-{run}", -SIGKILL.value
         while code == -SIGKILL and fired < count:
