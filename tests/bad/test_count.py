@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.bad import graphs, options, sources, test_environment, test_runs, verbs
-from tests.cli import test_bad_files, test_bad_input, test_bad_numbers
+from tests.bad import graphs, options, sources, test_environment, test_folders, test_runs, verbs
+from tests.cli import test_adapt_files, test_bad_files, test_bad_input, test_bad_numbers
+from tests.tasks.own import test_table
 
 TABLES = {
     "configuration": [option.id for option in options.options()],
@@ -13,6 +14,9 @@ TABLES = {
     "damages": [f"{n} {case[1]}" for n, case in enumerate(test_bad_files.DAMAGES)],
     "graphs": [*graphs.ROWS, *graphs.FILES],
     "settings of graphs": [*graphs.SETTINGS],
+    "folders of pictures": [*test_folders.ROWS],
+    "tables": [*test_table.BAD],
+    "support sets": [*test_adapt_files.BAD],
     "models": [*sources.MODELS, *(f"unfit {name}" for name in test_bad_numbers.UNFIT)],
     "tasks": [*sources.VALUES, *sources.FORMS],
     "environment": [*test_environment.ROWS],
@@ -24,7 +28,7 @@ def test_at_least_five_hundred() -> None:
     for name, rows in TABLES.items():
         print(f"{name}: {len(rows)}")
         assert len(set(rows)) == len(rows), name
-    assert sum(len(rows) for name, rows in TABLES.items() if name not in GENERATED) >= 450
+    assert sum(len(rows) for name, rows in TABLES.items() if name not in GENERATED) >= 500
     assert sum(map(len, TABLES.values())) >= 2500
 
 

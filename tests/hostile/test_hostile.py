@@ -12,15 +12,19 @@ from typing import Any
 import pytest
 from fuzz_stored import FILES, resealed
 
-from metaccord import checkpoint, jsontree
+from metaccord import checkpoint, deploy, jsontree
 from metaccord.data import OMNIGLOT, ArraySpec, graphs, omniglot, read_members, read_npz
 from metaccord.data.drawings import assemble, read_folders
+from metaccord.data.tables import read_table
 from metaccord.defaults import default
 from metaccord.errors import CheckpointError, DataError, MetaccordError
 from metaccord.serial import MODELS, VALUES, fields_of
 from metaccord.stored import load_state, versions
 from tests.data.conftest import remote
 from tests.data.test_archives import SMALL
+from tests.data.test_tars import BAD as TARS
+from tests.data.test_tars import content as tar_content
+from tests.deploy.support import sine, wave
 from tests.hostile import files
 from tests.hostile.watch import watched
 
@@ -51,6 +55,29 @@ def _graph(place: Path) -> object:
 
 def _picture(place: Path) -> object:
     return assemble(read_folders([place / "images_background"]), place)
+
+
+def _tar(place: Path) -> object:
+    return tar_content(place / "x.tar", 1 << 24)
+
+
+def _table(place: Path) -> object:
+    return read_table(place / "t.csv")
+
+
+def _adapted(place: Path) -> object:
+    return deploy.load(place / "model")
+
+
+def _in_model(name: str, lay: files.Lay) -> Callable[[Path], object]:
+    """Replace a file of an adapted model."""
+
+    def make(place: Path) -> None:
+        sine().predictor(wave()).save(place / "model")
+        (place / "model" / name).unlink()
+        lay(place / "model" / name)
+
+    return make
 
 
 def _checkpoint(place: Path) -> object:
@@ -140,6 +167,15 @@ def cases() -> Iterator[Case]:
         yield f"run.json {name}", CheckpointError, make, _run
     for name, changed in MANIFESTS.items():
         yield f"manifest {name}", CheckpointError, _listing(**changed), _checkpoint
+    for name, lay in ({name: lay for name, (lay, _) in TARS.items()} | files.ODD).items():
+        yield f"tar {name}", DataError, lambda p, lay=lay: lay(p / "x.tar"), _tar
+    for name, lay in files.ODD.items():
+        yield f"table {name}", DataError, lambda p, lay=lay: lay(p / "t.csv"), _table
+        for file in ("card.json", "model.safetensors"):
+            yield f"adapted {file} {name}", CheckpointError, _in_model(file, lay), _adapted
+    for name, data in files.TENSORS.items():
+        make = _in_model("model.safetensors", files.content(data))
+        yield f"adapted tensors {name}", CheckpointError, make, _adapted
     for name, lay in files.ODD.items():
         for file in FILES:
             yield f"{file} {name}", CheckpointError, _in_run(f"{STEP}/{file}", lay), _checkpoint
@@ -166,6 +202,12 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
         load_state(place / "run")
     with pytest.raises(DataError):
         assemble([(DRAWING, files.png(files.ROWS))], place)
+    sine().predictor(wave()).save(place / "model")
+    deploy.load(place / "model")
+    (place / "t.csv").write_text("a,b\n1,x\n2,y\n")
+    read_table(place / "t.csv")
+    with pytest.raises(DataError):
+        tar_content(place / "t.csv", 1 << 10)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case[0] for case in CASES])

@@ -42,8 +42,10 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         path: ``*.tar``, ``*.tar.gz`` or ``*.tgz``.
 
     Raises:
-        DataError: if it is damaged or cannot be read.
+        DataError: if it is missing, no regular file, damaged, or cannot be read.
     """
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise DataError(f"archive {path} is missing or no regular file: check the path")
     packed = path.suffix in (".gz", ".tgz")
     try:
         with gzip.open(path, "rb") if packed else path.open("rb") as handle:

@@ -15,7 +15,7 @@ import metaccord as mc
 from metaccord.defaults import default
 from metaccord.errors import CheckpointError, DataError, UsageError
 from metaccord.tasks.source import SPLITS
-from tests.cli.support import call, scores_of, snapshot
+from tests.cli.support import MOST_SECONDS, call, scores_of, snapshot
 from tests.tasks.own.made import HEADER, sensor_rows, sensors
 
 COLUMNS = ("--set", "tasks.target=reading", "tasks.group=sensor")
@@ -212,6 +212,7 @@ def test_one_clear_line_and_nothing_written(
         (tmp_path / "s.csv").write_text("" if content == "empty" else content)
     found = call(capsys, "train", "table:s.csv", "--steps", "1", "--set", *settings)
     assert (found.code, len(found.errors)) == (code, 1), found.err
+    assert found.seconds < MOST_SECONDS
     assert re.search(message, found.errors[0]), found.errors
     assert [path.name for path in tmp_path.iterdir()] == ["s.csv"]
 
