@@ -91,6 +91,14 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
     raw = table.column(source.target)
     if source.aim == "numbers" or (source.aim == "auto" and not _names_classes(raw)):
         return _for_numbers(coding, table, training)
+    return _for_classes(source, coding, table, training)
+
+
+def _for_classes(
+    source: Table, coding: TableCoding, table: RawTable, training: NDArray[np.bool_]
+) -> TableCoding:
+    """Return the coding for a class to predict."""
+    raw = table.column(source.target)
     refuse_infinite(raw, table)
     if source.aim == "auto" and raw.kind == "text" and _holds_numbers(raw):
         raise DataError(
