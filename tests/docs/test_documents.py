@@ -130,7 +130,8 @@ def checked(words: list[str]) -> str:
 def shortened(words: list[str]) -> list[str]:
     """Return the words with small numbers for what they leave open."""
     found = list(words)
-    for option, value in TINY.get(words[0], {}).items():
+    finished_runs = words[0] == "compare" and any("/" in word for word in words[1:])
+    for option, value in ({} if finished_runs else TINY.get(words[0], {})).items():
         if option not in words and "--help" not in words:
             found += [option, *value.split()]
     return found
