@@ -26,7 +26,7 @@ import torch
 import metaccord as mc
 from metaccord.statistics import over_seeds
 
-SETTINGS = ("num_tasks=8", "steps=100", "model.hidden=32", "plan.chunk=1", "validate_every=0")
+SETTINGS = ("num_tasks=8", "steps=400", "model.hidden=32", "plan.chunk=1", "validate_every=0")
 SEEDS = range(3)
 
 
@@ -161,7 +161,10 @@ def main() -> None:
     first = mc.Scores.read(file_of(given.runs / "seed-0", "as it is"))
     assert first.accuracy is not None
     record = {
-        "command": f"python experiments/reproduce.py {given.out.as_posix()} --tasks {given.tasks}",
+        "command": " ".join(
+            ["python experiments/reproduce.py", given.out.as_posix(), f"--tasks {given.tasks}"]
+            + ([f"--settings {' '.join(given.settings)}"] if given.settings else [])
+        ),
         "training": f"{made.steps} meta-steps of {made.num_tasks} tasks, "
         f"{made.tree()['model'].get('hidden', 64)} filters",
         "tasks": given.tasks,
@@ -169,8 +172,8 @@ def main() -> None:
         "seeds": list(SEEDS),
         "seconds": spent,
         "date": time.strftime("%Y-%m-%d"),
-        "hardware": f"{platform.machine()}, {given.workers} processes of one thread on a shared "
-        f"machine of {os.cpu_count()} cores",
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, --workers {given.workers}, "
+        "one thread each",
         "versions": {"torch": torch.__version__, "metaccord": mc.__version__},
         "experiment": made.tree(),
         "lines": found,
