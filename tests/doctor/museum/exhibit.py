@@ -34,7 +34,7 @@ class Exhibit(NamedTuple):
     Attributes:
         name: In words.
         code: What the doctor must call it.
-        thread: Where people met it.
+        thread: Issue or pull request where people met it, or a fault of its kind.
         build: Makes the arguments of ``check``.
     """
 

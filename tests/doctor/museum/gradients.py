@@ -144,37 +144,37 @@ EXHIBITS = (
     Exhibit(
         "updates that are partly detached",
         "wrong_gradient",
-        "facebookresearch/higher#129",
+        "KanishJebaMathewM/Truxify#13118",
         lambda: Parts(classifier(), cross_entropy, Clusters(), ruled(Restart(steps=2, lr=0.1))),
     ),
     Exhibit(
         "detach() inside a layer",
         "cut_gradient",
-        "dragen1860/MAML-Pytorch#17",
+        "microsoft/MetaXL#4",
         lambda: layer(lambda x: torch.tanh(x) * torch.sigmoid(x.detach())),
     ),
     Exhibit(
         ".data inside a layer",
         "cut_gradient",
-        "learnables/learn2learn#154",
+        "d2l-ai/d2l-en#2600",
         lambda: layer(lambda x: torch.tanh(x) - x.data.mean(0)),
     ),
     Exhibit(
         "a loss that turns a tensor into a number",
         "cut_gradient",
-        "dragen1860/MAML-Pytorch#63",
+        "isayev/ReLeaSE#39",
         lambda: Parts(layer(torch.tanh).model, Scaled(), regression()),
     ),
     Exhibit(
         "an operation marked once_differentiable",
         "once_differentiable",
-        "learnables/learn2learn#429",
+        "facebookresearch/higher#137",
         lambda: layer(OnceOnly.apply),
     ),
     Exhibit(
         "a hand-written backward pass without graph",
         "second_derivative",
-        "pytorch/pytorch#8166",
+        "pytorch/pytorch#58509",
         lambda: layer(Swish.apply),
     ),
     Exhibit(

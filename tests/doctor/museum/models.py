@@ -128,19 +128,20 @@ EXHIBITS = (
     Exhibit(
         "LayerNorm at third order",
         "third_order",
-        "pytorch/pytorch#186256",
+        "pytorch/pytorch#176234",
         lambda: clusters(classifier(nn.LayerNorm(8))),
     ),
     Exhibit(
         "weight_norm, whose second derivative is wrong",
         "weight_norm",
-        "pytorch/functorch#534",
+        # There the inner loop raises; that the derivative is wrong was seen here, with torch 2.13.
+        "facebookresearch/higher#14",
         lambda: clusters(classifier(seeded(lambda: parametrizations.weight_norm(nn.Linear(8, 8))))),
     ),
     Exhibit(
         "spectral_norm, which changes its buffers in place",
         "spectral_norm",
-        "pytorch/functorch#247",
+        "pytorch/pytorch#62293",
         lambda: clusters(
             classifier(seeded(lambda: parametrizations.spectral_norm(nn.Linear(8, 8))))
         ),
@@ -148,7 +149,7 @@ EXHIBITS = (
     Exhibit(
         "a fused transformer layer",
         "fused_attention",
-        "pytorch/pytorch#116350",
+        "learnables/learn2learn#429",
         lambda: Parts(seeded(Encoder), mse_loss, regression(shape=(3, 4))),
     ),
     Exhibit(
@@ -160,25 +161,25 @@ EXHIBITS = (
     Exhibit(
         "a buffer changed in place",
         "in_place_buffer",
-        "pytorch/functorch#105",
+        "pytorch/functorch#986",
         lambda: clusters(classifier(Tally())),
     ),
     Exhibit(
         "control flow that depends on data",
         "data_dependent",
-        "pytorch/functorch#1025",
+        "pytorch/functorch#257",
         lambda: clusters(classifier(Branch())),
     ),
     Exhibit(
         "masks from the global generator",
         "not_deterministic",
-        "huggingface/transformers#11504",
+        "harvard-edge/cs249r_book#1869",
         lambda: clusters(classifier(Noise())),
     ),
     Exhibit(
         "state from call to call",
         "not_deterministic",
-        "facebookresearch/higher#24",
+        "josephjaspers/blackcat_tensors#45",
         lambda: clusters(classifier(Counter())),
     ),
     Exhibit(
@@ -190,7 +191,7 @@ EXHIBITS = (
     Exhibit(
         "frozen layers",
         "frozen",
-        "learnables/learn2learn#92",
+        "facebookresearch/higher#8",
         lambda: clusters(frozen()),
     ),
     Exhibit(
@@ -202,7 +203,7 @@ EXHIBITS = (
     Exhibit(
         "a loss summed over examples",
         "not_mean",
-        "pytorch/pytorch#59477",
+        "utcsilab/deepinpy#13",
         lambda: Parts(
             seeded(lambda: nn.Linear(3, 1)), sum_of_squares, regression(), mc.methods.maml(1, 0.01)
         ),
@@ -210,7 +211,7 @@ EXHIBITS = (
     Exhibit(
         "a dead head",
         "dead_head",
-        "oscarknagg/few-shot#4",
+        "chelsea0x3b/dfdx#486",
         lambda: Parts(dead(), mse_loss, regression()),
     ),
     Exhibit(
@@ -230,7 +231,7 @@ EXHIBITS = (
     Exhibit(
         "fewer outputs than classes",
         "does_not_run",
-        "learnables/learn2learn#247",
+        "TencentGameMate/gnn_cross_lingual#5",
         lambda: clusters(seeded(lambda: nn.Linear(FEATURES, 2))),
     ),
 )

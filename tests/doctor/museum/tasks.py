@@ -193,7 +193,7 @@ EXHIBITS = (
     Exhibit(
         "examples in two splits",
         "shared_examples",
-        "jakesnell/prototypical-networks#7",
+        "chrysts/dsn_fewshot#8",
         lambda: clusters(Anonymous()),
     ),
     Exhibit(
@@ -205,7 +205,7 @@ EXHIBITS = (
     Exhibit(
         "one task again and again",
         "constant_tasks",
-        "tristandeleu/pytorch-meta#67",
+        "crashmoon/MAML-Pytorch-Multi-GPUs#2",
         lambda: Parts(classifier(), cross_entropy, Single().episodes("train", 0, range(8))),
     ),
     Exhibit(
@@ -217,13 +217,13 @@ EXHIBITS = (
     Exhibit(
         "labels with gaps",
         "label_gap",
-        "tristandeleu/pytorch-meta#128",
+        "QueuQ/CGLB#25",
         lambda: Parts(seeded(lambda: nn.Linear(FEATURES, 2 * WAYS)), cross_entropy, Stepped()),
     ),
     Exhibit(
         "a queried class without support",
         "unseen_label",
-        "sicara/easy-few-shot-learning#63",
+        "Luvata/CS330-Stanford-Deep-Multi-Task-and-Meta-Learning#3",
         lambda: clusters(Unseen()),
     ),
     Exhibit(
@@ -235,7 +235,7 @@ EXHIBITS = (
     Exhibit(
         "accuracy above chance before adaptation: an input holds the label",
         "known_before",
-        "cbfinn/maml#20",
+        "CogComp/saul#112",
         lambda: Parts(trained(Leaky(), FEATURES + WAYS), cross_entropy, Leaky()),
     ),
 )
