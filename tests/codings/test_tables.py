@@ -198,3 +198,31 @@ def test_truth_values_of_a_frame_are_words_in_a_csv_file(tmp_path: Path) -> None
     (tmp_path / "t.csv").write_text("on,x\nTrue,1\nfalse,1\n,1\n")
     for source in (tmp_path / "t.csv", {"on": [True, False, None]}):
         assert column.coded(read_table(source)).tolist() == [[1, 0], [-1, 0], [0, 1]]
+
+
+def test_categories_that_are_all_digits_keep_their_zeros(tmp_path: Path) -> None:
+    """In training the column held words; here a file has only those that look like numbers."""
+    codes = Column("code", "category", categories=("01234", "1.10", "AB1"), rare=("12E5",))
+    coding = TableCoding((codes,), "kind", "shop", "classes", ("00", "1"))
+    path = tmp_path / "t.csv"
+    path.write_text("code,kind,shop\n01234,00,7\n1.10,1,7\n12E5,1,7\n")
+    found = coding.support(path)
+    assert found.batch.inputs.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+    assert found.batch.targets.tolist() == [0, 1, 1]
+    path.write_text("code,kind,shop\n1234,00,7\n")
+    with pytest.raises(DataError, match="column 'code' is '1234', which training has not seen"):
+        coding.inputs(path)
+    path.write_text("code,kind,shop\n" + "01234,00,7\n" * 20 + "AB1,1,7\n")
+    assert coding.support(path).batch.inputs[-1].tolist() == [0, 0, 1, 0]
+
+
+def test_truth_values_are_classes_and_categories_in_each_format(tmp_path: Path) -> None:
+    """Parquet and frames have truth values, CSV files have words, in capitals or not."""
+    (tmp_path / "t.csv").write_text("on,y,g\nTRUE,true,1\nFALSE,false,1\n")
+    for names in (("False", "True"), ("false", "true"), ("FALSE", "TRUE")):
+        column = Column("on", "category", categories=names)
+        coding = TableCoding((column,), "y", "g", "classes", names)
+        for source in (tmp_path / "t.csv", {"on": [True, False], "y": [True, False]}):
+            found = coding.support(source)
+            assert found.batch.targets.tolist() == [1, 0]
+            assert found.batch.inputs.tolist() == [[0, 1], [1, 0]]

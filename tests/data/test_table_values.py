@@ -27,7 +27,7 @@ def test_dates_and_points_are_no_numbers_with_decimal_commas(tmp_path: Path) -> 
     assert table.columns["a"].numbers.tolist() == [1.5, 1234.5, -12345.0]
     for rows in ("1.5;1\n2.5;1\n", "0.125;1\n0.250;1\n", "1,234.5;1\n3;1\n"):
         with pytest.raises(DataError, match=r"with points such as .*: tasks\.decimal is ','"):
-            read(path, rows, ",")
+            read(path, rows, ",").column("a")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_dates_and_points_are_no_numbers_with_decimal_commas(tmp_path: Path) -> 
 )
 def test_commas_in_numbers_are_noticed(tmp_path: Path, rows: str, hint: str) -> None:
     with pytest.raises(DataError, match=r"holds numbers with commas such as .*" + hint):
-        read(tmp_path / "t.csv", rows)
+        read(tmp_path / "t.csv", rows).column("a")
 
 
 def test_long_ids_stay_apart(tmp_path: Path) -> None:

@@ -107,14 +107,34 @@ def test_what_is_no_table_is_refused_with_its_line(tmp_path: Path, fault: str) -
     path = tmp_path / "t.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(DataError, match=message):
-        read_table(path)
+        read_table(path).column("b")
+
+
+def test_words_among_numbers_are_no_mistake_in_names(tmp_path: Path) -> None:
+    """Nor does a column that nobody asks for refuse the file."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n" + "1,07,1\n" * 20 + "1,A7,inf\n")
+    table = read_table(path)
+    assert table.column("a").kind == "whole"
+    assert table.column("b", names=True).words()[-2:] == ["07", "A7"]
+
+
+def test_numbers_that_are_names_keep_their_zeros(tmp_path: Path) -> None:
+    """Where they are asked for; else a number is written in one way, or as it is known."""
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n007,1\n7,1.0\n7.0,1.50\n,2\n")
+    assert read_table(path).columns["a"].words() == ["7", "7", "7", ""]
+    table = read_table(path, written=("a", "b"))
+    assert table.columns["a"].words() == ["007", "7", "7", ""]
+    assert table.columns["b"].words() == ["1", "1", "1.5", "2"]
+    assert table.columns["b"].words(("1.50", "1")) == ["1", "1", "1.50", "2"]
 
 
 def test_decimal_commas_are_noticed(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a;b\n1,5;2\n2,5;3\n")
     with pytest.raises(DataError, match=r"such as '1,5': set tasks\.decimal=','"):
-        read_table(path, ";")
+        read_table(path, ";").column("a")
     for separator, decimal in ((",", ","), ("ab", "."), (";", "x"), ('"', ".")):
         with pytest.raises(UsageError, match=r"tasks\.separator is"):
             read_table(path, separator, decimal)

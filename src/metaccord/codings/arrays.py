@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metaccord.codings.base import Coding, Labelled, Unlabelled
 from metaccord.data.arrays import Array, read_array, read_arrays
-from metaccord.data.csv_files import EXACT
+from metaccord.data.csv_numbers import EXACT
 from metaccord.errors import DataError, UsageError, unknown
 from metaccord.types import Batch
 

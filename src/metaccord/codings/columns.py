@@ -62,10 +62,9 @@ class Column:
         Raises:
             DataError: if the column is missing, or holds words instead of numbers.
         """
-        raw = table.column(self.name)
         if self.kind == "category":
-            return self._one_hot(raw)
-        raw = _truths(raw)
+            return self._one_hot(self.words(table))
+        raw = _truths(table.column(self.name))
         if raw.kind in ("text", "date"):
             row = next((i for i, text in enumerate(raw.texts) if text), 0)
             raise DataError(
@@ -82,10 +81,14 @@ class Column:
         scaled = np.where(missing, 0.0, (raw.numbers - self.centre) / self.scale)
         return np.stack([scaled, missing], 1) if self.indicator else scaled[:, None]
 
-    def _one_hot(self, raw: RawColumn) -> Floats:
+    def words(self, table: RawTable) -> list[str]:
+        """Return the categories of all rows, as training wrote them: ``[n]``."""
+        raw = table.column(self.name, names=True)
+        return raw.words((*self.categories, *self.rare))
+
+    def _one_hot(self, words: list[str]) -> Floats:
         """Return the places; a category that training has not goes to the rare ones, or nowhere."""
         place = {name: i for i, name in enumerate(self.categories)}
-        words = raw.words()
         found = np.zeros((len(words), len(place) + 1))
         found[np.arange(len(words)), [place.get(word, len(place)) for word in words]] = 1.0
         return found[:, : self.width]
@@ -94,7 +97,7 @@ class Column:
         """Return those of some rows whose category none of the training groups has."""
         if self.kind != "category":
             return []
-        known, words = {*self.categories, *self.rare}, table.column(self.name).words()
+        known, words = {*self.categories, *self.rare}, self.words(table)
         return [row for row in rows if words[row] not in known]
 
     def describe(self) -> str:

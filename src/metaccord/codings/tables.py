@@ -75,6 +75,12 @@ class TableCoding(Coding):
         """Outputs of a model: 1, or the number of classes."""
         return len(self.classes) if self.aim == "classes" else 1
 
+    def _read(self, path: Path | Any) -> RawTable:
+        """Return a table; columns that training took as names keep them as written."""
+        names = {column.name for column in self.columns if column.kind == "category"}
+        written = {*names, self.group, self.target}
+        return read_table(path, self.separator, self.decimal, written)
+
     def support(self, path: Path | Any) -> Labelled:
         """Return the rows of one group.
 
@@ -85,9 +91,9 @@ class TableCoding(Coding):
             DataError: if a column or a target is missing, a class or a category is unknown, or
                 there are several groups.
         """
-        table = read_table(path, self.separator, self.decimal)
+        table = self._read(path)
         if self.group in table.columns:
-            names = sorted(set(table.column(self.group).words()))
+            names = sorted(set(table.column(self.group, names=True).words()))
             if len(names) > 1:
                 raise DataError(
                     f"{table.where} has {len(names)} groups in {self.group!r}, {names[0]!r} and "
@@ -99,7 +105,7 @@ class TableCoding(Coding):
 
     def inputs(self, path: Path | Any) -> Unlabelled:
         """Return rows whose targets are asked for; see the base class."""
-        table = read_table(path, self.separator, self.decimal)
+        table = self._read(path)
         self.check_categories(table, range(table.rows))
         return Unlabelled(self.coded(table), _names(table))
 
@@ -129,7 +135,7 @@ class TableCoding(Coding):
         for column in self.columns:
             if not (found := column.unseen(table, rows)):
                 continue
-            word = table.column(column.name).words()[found[0]]
+            word = column.words(table)[found[0]]
             what = f"{table.where}, {table.row(found[0])}, column {column.name!r} is " + (
                 repr(word) if word else "missing"
             )
@@ -171,7 +177,7 @@ class TableCoding(Coding):
         Raises:
             DataError: if one is missing, not finite, no number, or an unknown class.
         """
-        raw = table.column(self.target)
+        raw = table.column(self.target, names=self.aim == "classes")
         missing = raw.missing()
         if missing.any():
             raise DataError(
@@ -188,7 +194,7 @@ class TableCoding(Coding):
             scaled = (raw.numbers - self.target_centre) / self.target_scale
             return torch.from_numpy(scaled.astype(np.float32))[:, None]
         place = {name: label for label, name in enumerate(self.classes)}
-        words = raw.words()
+        words = raw.words(place)
         for row, word in enumerate(words):
             if word not in place:
                 raise DataError(

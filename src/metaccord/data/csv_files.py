@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metaccord.data.csv_numbers import are_long, infinite, number, numbers, typos
 from metaccord.errors import DataError, UsageError
 
 MISSING = frozenset(
@@ -19,13 +21,6 @@ MISSING = frozenset(
 """Words that stand for a missing value."""
 _SEPARATORS = {",": "','", ";": "';'", "\t": "'\\t' (a tab)", "|": "'|'"}
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?([T ]\d\d?:\d\d.*)?|\d\d?[./]\d\d?[./]\d{4}( \d\d?:\d\d.*)?")
-_COMMA = re.compile(r"[+-]?\d+(\.\d{3})*,\d+")
-_POINT = re.compile(r"[+-]?\d*(,\d{3})*\.\d+")
-_BY_POINTS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+(,\d*)?")  # 1.234,5
-_BY_COMMAS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")  # 1,234.5
-EXACT = 1 << 53
-"""Whole numbers from which on float64 does not tell neighbours apart."""
-_TYPO = 0.9  # share of numbers from which on the rest is taken for mistakes
 
 
 class ReadCsv(NamedTuple):
@@ -36,15 +31,25 @@ class ReadCsv(NamedTuple):
         columns: Float64 with nan where a value is missing, ``[n]``; or ``n`` texts.
         lines: Line of each row.
         dates: Columns of texts that are dates.
+        written: The texts of some columns of numbers, as they were written, ``[n]``.
+        doubts: What looks like a mistake in a column where numbers are wanted.
     """
 
     names: list[str]
     columns: list[NDArray[np.float64] | list[str]]
     lines: list[int]
     dates: frozenset[str]
+    written: dict[str, list[str]]
+    doubts: dict[str, str]
 
 
-def read_csv(content: bytes, path: Path, separator: str | None, decimal: str = ".") -> ReadCsv:
+def read_csv(
+    content: bytes,
+    path: Path,
+    separator: str | None,
+    decimal: str = ".",
+    written: Container[str] = (),
+) -> ReadCsv:
     """Return the columns of a CSV file with a header, UTF-8, with or without byte order mark.
 
     Args:
@@ -52,6 +57,7 @@ def read_csv(content: bytes, path: Path, separator: str | None, decimal: str = "
         path: What messages call it.
         separator: Between values; None: a tab in ``.tsv`` files, else a comma.
         decimal: Of numbers: ``"."`` or ``","``.
+        written: Columns whose texts are kept if they are numbers.
 
     Raises:
         UsageError: for a separator or decimal sign that cannot be.
@@ -68,19 +74,25 @@ def read_csv(content: bytes, path: Path, separator: str | None, decimal: str = "
     names, rows, lines = _rows(text, path, sign)
     columns: list[NDArray[np.float64] | list[str]] = []
     dates = set()
+    kept, doubts = {}, {}
     for name, raw in zip(names, zip(*rows, strict=True), strict=True):
         values = ["" if (word := cell.strip()) in MISSING else word for cell in raw]
-        numbers = _numbers(values, decimal)
-        if isinstance(numbers, np.ndarray):
-            _refuse_infinite(numbers, values, lines, name, path)
-            columns.append(values if _are_long(numbers, values) else numbers)
-            continue
-        if all(_DATE.fullmatch(value) for value in values if value):
-            dates.add(name)
+        found = numbers(values, decimal)
+        doubt = ""
+        if isinstance(found, np.ndarray):
+            doubt = infinite(found, values, lines, name, path)
+            columns.append(values if are_long(found, values) else found)
+            if name in written:
+                kept[name] = values
         else:
-            _refuse_typos(values, numbers, lines, name, path, decimal)
-        columns.append(values)
-    return ReadCsv(names, columns, lines, frozenset(dates))
+            if all(_DATE.fullmatch(value) for value in values if value):
+                dates.add(name)
+            else:
+                doubt = typos(values, found, lines, name, path, decimal)
+            columns.append(values)
+        if doubt:
+            doubts[name] = doubt
+    return ReadCsv(names, columns, lines, frozenset(dates), kept, doubts)
 
 
 def _text(content: bytes, path: Path) -> str:
@@ -158,78 +170,9 @@ def _header(row: list[str], text: str, path: Path, sign: str) -> list[str]:
                 "each column"
             )
         names[0] = "unnamed"  # what pandas writes for its index
-    if all(_number(name, ".") is not None for name in names):
+    if all(number(name, ".") is not None for name in names):
         raise DataError(
             f"file {path} begins with numbers, not with the names of its columns: add a first line "
             "with names"
         )
     return names
-
-
-def _number(word: str, decimal: str) -> float | None:
-    if decimal == ",":
-        if "." in word and not _BY_POINTS.fullmatch(word):
-            return None  # a date, or another decimal sign
-        word = word.replace(".", "").replace(",", ".")
-    try:
-        return None if "_" in word else float(word)
-    except ValueError:
-        return None
-
-
-def _numbers(values: list[str], decimal: str) -> NDArray[np.float64] | list[bool]:
-    """Return numbers, nan where one is missing; or which values are numbers."""
-    found = [float("nan") if not value else _number(value, decimal) for value in values]
-    if not any(values) or None not in found:
-        return np.array(found, dtype=np.float64)
-    return [number is not None for number in found]
-
-
-def _are_long(numbers: NDArray[np.float64], values: list[str]) -> bool:
-    """Say whether some are whole numbers, such as ids, that float64 would mix up."""
-    large = np.flatnonzero(np.abs(numbers) >= EXACT)
-    return len(large) > 0 and all(values[i].lstrip("+-").isdigit() for i in large)
-
-
-def _refuse_infinite(
-    numbers: NDArray[np.float64], values: list[str], lines: list[int], name: str, path: Path
-) -> None:
-    bad = np.flatnonzero(~(np.abs(numbers) <= 1e30) & np.array([bool(v) for v in values]))
-    if len(bad):
-        raise DataError(
-            f"file {path}, line {lines[bad[0]]}, column {name!r} is {values[bad[0]]!r}: numbers "
-            "must be finite, at most 1e30; leave a missing value empty"
-        )
-
-
-def _refuse_typos(
-    values: list[str], is_number: list[bool], lines: list[int], name: str, path: Path, decimal: str
-) -> None:
-    """Refuse a column of numbers with a few words in it, and numbers with another decimal sign."""
-    seen = sum(map(bool, values))
-    good = sum(number for number, value in zip(is_number, values, strict=True) if value)
-    odd, hint = _other_sign(values, decimal)
-    if odd and good + len(odd) >= _TYPO * seen:
-        signs = "commas" if decimal == "." else "points"
-        raise DataError(
-            f"file {path}, column {name!r} holds numbers with {signs} such as {odd[0]!r}: {hint}"
-        )
-    if good >= _TYPO * seen:
-        row = is_number.index(False)
-        raise DataError(
-            f"file {path}, line {lines[row]}, column {name!r} is {values[row]!r}, but {good} of "
-            f"{seen} values are numbers: mend it, or leave it empty if it is missing"
-        )
-
-
-def _other_sign(values: list[str], decimal: str) -> tuple[list[str], str]:
-    """Return values that are numbers by another decimal sign, and what to do about them."""
-    if decimal == ",":
-        odd = [v for v in values if _POINT.fullmatch(v)]
-        return odd, "tasks.decimal is ',', use one decimal sign in the whole file"
-    odd = [v for v in values if _COMMA.fullmatch(v) or _BY_COMMAS.fullmatch(v)]
-    if not all(map(_BY_COMMAS.fullmatch, odd)):
-        return odd, "set tasks.decimal=','"
-    if any("." in v or v.count(",") > 1 for v in odd):
-        return odd, "write thousands without commas"
-    return odd, "set tasks.decimal=',' if they are decimals, or write thousands without commas"

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metaccord.data.csv_files import EXACT, MISSING
+from metaccord.data.csv_files import MISSING
+from metaccord.data.csv_numbers import EXACT
 from metaccord.data.raw import RawColumn, RawTable, kind_of
 from metaccord.errors import DataError
 

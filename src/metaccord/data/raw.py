@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from metaccord.errors import DataError, nearest
 
 Kind = Literal["number", "whole", "truth", "text", "date"]
+_CODE = re.compile(r"0\d+")  # 007: as a number it would lose its zeros
+_TRUTHS = ("false", "true")
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +25,10 @@ class RawColumn:
         name: Its name.
         kind: ``"number"``, ``"whole"``: numbers; ``"truth"``: 0 and 1; ``"text"``; ``"date"``.
         numbers: Float64 with nan where a value is missing, ``[n]``; empty for text and dates.
-        texts: Values as text, ``""`` where one is missing, ``[n]``; empty for numbers.
+        texts: Values as text, ``""`` where one is missing, ``[n]``; of numbers: as they
+            were written, or empty.
         fault: Why it cannot be used; empty if it can.
+        doubt: What looks like a mistake where numbers are wanted; empty if nothing does.
     """
 
     name: str
@@ -31,6 +36,7 @@ class RawColumn:
     numbers: NDArray[np.float64]
     texts: tuple[str, ...] = ()
     fault: str = ""
+    doubt: str = ""
 
     def missing(self) -> NDArray[np.bool_]:
         """Return where a value is missing, ``[n]``."""
@@ -38,14 +44,30 @@ class RawColumn:
             return np.array([text == "" for text in self.texts], dtype=bool)
         return np.isnan(self.numbers)
 
-    def words(self) -> list[str]:
-        """Return the values as text, ``"3"`` for the whole number 3, ``""`` for missing ones."""
+    def words(self, known: Iterable[str] = ()) -> list[str]:
+        """Return the values as text, ``""`` for missing ones.
+
+        A number is written in one way, ``"3"`` for 3.0, unless it was written as one of the known
+        words, or with zeros that a number has not (007). Truth values are ``"True"`` and
+        ``"False"``, or these words as they are known.
+
+        Args:
+            known: Words to which the values are to be compared.
+        """
+        words = {*known}
         if self.kind in ("text", "date"):
-            return list(self.texts)
-        return [
-            "" if value != value else str(int(value)) if value.is_integer() else repr(value)
-            for value in self.numbers.tolist()
-        ]
+            found = list(self.texts)
+        elif self.kind == "truth":
+            found = ["" if x != x else str(bool(x)) for x in self.numbers.tolist()]
+        else:
+            found = [_numeral(value) for value in self.numbers.tolist()]
+            for row, text in enumerate(self.texts):
+                if text in words or _CODE.fullmatch(text):
+                    found[row] = text
+        truths = {word.casefold(): word for word in words if word.casefold() in _TRUTHS}
+        if truths:
+            found = [w if w in words else truths.get(w.casefold(), w) for w in found]
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,21 +92,35 @@ class RawTable:
         """Return what messages call a row: its line in a text file, else its number from 0."""
         return f"line {self.lines[index]}" if self.lines else f"row {index}"
 
-    def column(self, name: str) -> RawColumn:
+    def column(self, name: str, *, names: bool = False) -> RawColumn:
         """Return a column.
+
+        Args:
+            name: Its name.
+            names: Whether its values are names, so that a word among numbers is no mistake.
 
         Raises:
             DataError: with the nearest name, or all; or if its values are of no use.
         """
         self.refuse_absent(name)
-        if fault := self.columns[name].fault:
-            raise DataError(f"{self.where}, column {name!r} {fault}: give numbers, text or dates")
-        return self.columns[name]
+        found = self.columns[name]
+        if found.fault:
+            raise DataError(
+                f"{self.where}, column {name!r} {found.fault}: give numbers, text or dates"
+            )
+        if found.doubt and not names:
+            raise DataError(found.doubt)
+        return found
 
     def refuse_absent(self, name: str) -> None:
         """Raise DataError with the nearest name, or all, unless there is such a column."""
         if name not in self.columns:
             raise DataError(f"{self.where} has no column {name!r}: {nearest(name, self.columns)}")
+
+
+def _numeral(value: float) -> str:
+    """Return a finite number as text, ``""`` if it is missing."""
+    return "" if value != value else str(int(value)) if value.is_integer() else repr(value)
 
 
 def kind_of(numbers: NDArray[Any]) -> Kind:

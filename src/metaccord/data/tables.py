@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from metaccord.errors import DataError, UsageError
 LARGEST = 4 << 30  # bytes of a file
 
 
-def read_table(source: Any, separator: str | None = None, decimal: str = ".") -> RawTable:
+def read_table(
+    source: Any,
+    separator: str | None = None,
+    decimal: str = ".",
+    written: Container[str] = (),
+) -> RawTable:
     """Return a table.
 
     Args:
@@ -26,6 +32,7 @@ def read_table(source: Any, separator: str | None = None, decimal: str = ".") ->
             DataFrame; or a dict of columns.
         separator: Between values of a CSV file; None: a tab in ``.tsv`` files, else a comma.
         decimal: Of numbers in a CSV file.
+        written: Columns of a CSV file whose numbers may be names: they are kept as written, too.
 
     Raises:
         UsageError: if a package is missing.
@@ -37,18 +44,20 @@ def read_table(source: Any, separator: str | None = None, decimal: str = ".") ->
     content = read_whole(path, LARGEST)
     if content.startswith(b"PAR1") or path.suffix.lower() in (".parquet", ".pq"):
         return of_columns(_parquet(content, path), f"file {path}", _sha(content))
-    found = read_csv(content, path, separator, decimal)
+    found = read_csv(content, path, separator, decimal, written)
     return _of_csv(found, f"file {path}", _sha(content))
 
 
 def _of_csv(found: ReadCsv, where: str, digest: str) -> RawTable:
     columns = {}
     for name, values in zip(found.names, found.columns, strict=True):
+        doubt = found.doubts.get(name, "")
         if isinstance(values, np.ndarray):
-            columns[name] = RawColumn(name, kind_of(values), values)
+            texts = tuple(found.written.get(name, ()))
+            columns[name] = RawColumn(name, kind_of(values), values, texts, doubt=doubt)
         else:
             kind: Kind = "date" if name in found.dates else "text"
-            columns[name] = RawColumn(name, kind, np.zeros(0), tuple(values))
+            columns[name] = RawColumn(name, kind, np.zeros(0), tuple(values), doubt=doubt)
     return RawTable(columns, len(found.lines), where, digest, tuple(found.lines))
 
 

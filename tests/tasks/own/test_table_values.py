@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -62,3 +64,37 @@ def test_one_name_is_not_its_letters() -> None:
         {**BASE, "site": X[:, 1]}, target="y", group="who", features="site", test="5"
     )
     assert (found.features, found.members("test")) == (("site",), ("5",))
+
+
+def test_groups_are_told_apart_by_their_text(tmp_path: Path) -> None:
+    """007 is not 7, and 7.0 is; a name among numbers is no mistake."""
+    path = tmp_path / "t.csv"
+    settings = {"target": "y", "group": "who", "shots": 2, "accept_leaks": True}
+    for odd in ("7.0", "A1"):
+        names = ["007", "7", "8", "9", "010", odd]
+        rows = [f"{name},{i},{i * i % 7}.5" for i in range(10) for name in names]
+        path.write_text("who,x,y\n" + "\n".join(rows) + "\n")
+        tasks = mc.tasks.from_table(path, **settings)
+        assert {*tasks.names("train")} == {*names} - {"7.0"}
+
+
+def test_a_column_that_is_left_out_cannot_be_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"{i % 5},{i},{i * i % 7}.5,{i % 3}" for i in range(60)]
+    for bad in ("1o", "inf"):
+        path.write_text("who,x,y,note\n" + "\n".join([*rows, f"0,1,2.5,{bad}"]) + "\n")
+        with pytest.raises(DataError, match=rf"column 'note' is '{bad}'"):
+            mc.tasks.from_table(path, target="y", group="who")
+        found = mc.tasks.from_table(path, target="y", group="who", leave_out="note")
+        assert [column.name for column in found.coding.columns] == ["x"]
+        assert len(found.coding.inputs(path).names) == 61
+
+
+def test_truth_values_to_predict_are_named_alike(tmp_path: Path) -> None:
+    truth = np.median(Y) < Y
+    tasks = made(y=truth)
+    assert tasks.coding.classes == ("False", "True")
+    own = [f"{g},{x[0]},{t}" for g, x, t in zip(GROUPS, X, truth, strict=True) if g == 0]
+    (tmp_path / "t.csv").write_text("who,x,y\n" + "\n".join(own) + "\n")
+    found = tasks.coding.support(tmp_path / "t.csv").batch.targets
+    assert found.tolist() == truth[GROUPS == 0].astype(int).tolist()

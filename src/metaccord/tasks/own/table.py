@@ -123,7 +123,8 @@ class Table(OwnData):
 
     def read(self) -> Content:
         """Return the table in the file."""
-        return opened(Path(self.path), self.separator, self.decimal)
+        written = frozenset((self.target, self.group, *self.categories))
+        return opened(Path(self.path), self.separator, self.decimal, written)
 
     def episodes(self, split: str, step: int, tasks: range) -> Episode:
         """Return one task for each group that chance gives; see the base class."""
@@ -141,7 +142,7 @@ class Table(OwnData):
         assert isinstance(content, TableContent)
         table = content.table
         self._check_columns(table)
-        groups = table.column(self.group)
+        groups = table.column(self.group, names=True)
         refuse_infinite(groups, table)
         if (missing := groups.missing()).any():
             raise DataError(
@@ -165,7 +166,7 @@ class Table(OwnData):
         named = self
         if isinstance(self.split, str):
             one, two, three = by_words(
-                table.column(self.split).words(), names, rows, what="group",
+                table.column(self.split, names=True).words(), names, rows, what="group",
                 by=f"the column {self.split!r}", where=table.where, row=table.row,
             )  # fmt: skip
             named = replace(self, split=None, train=one, validation=two, test=three)

@@ -49,7 +49,7 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
     Raises:
         DataError: if there is nothing to predict from, or nothing to predict.
     """
-    groups = table.column(source.group).words() if source.unseen == "other" else ()
+    groups = table.column(source.group, names=True).words() if source.unseen == "other" else ()
     columns: list[Column] = []
     left_out = []
     for name in source.features or table.columns:
@@ -65,7 +65,7 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
             found = f"another name of {source.group!r}: new groups have none"
         elif name not in source.leave_out:
             found = fitted(
-                table.column(name),
+                table.column(name, names=name in source.categories),
                 table,
                 training,
                 categorical=name in source.categories,
@@ -88,7 +88,7 @@ def coding_of(source: Table, table: RawTable, training: NDArray[np.bool_]) -> Ta
         left_out=tuple(left_out),
         unseen=source.unseen,
     )
-    raw = table.column(source.target)
+    raw = table.column(source.target, names=source.aim == "classes")
     if source.aim == "numbers" or (source.aim == "auto" and not _names_classes(raw)):
         return _for_numbers(coding, table, training)
     return _for_classes(source, coding, table, training)
@@ -98,7 +98,7 @@ def _for_classes(
     source: Table, coding: TableCoding, table: RawTable, training: NDArray[np.bool_]
 ) -> TableCoding:
     """Return the coding for a class to predict."""
-    raw = table.column(source.target)
+    raw = table.column(source.target, names=True)
     refuse_infinite(raw, table)
     if source.aim == "auto" and raw.kind == "text" and _holds_numbers(raw):
         raise DataError(
@@ -143,10 +143,10 @@ def _holds_numbers(raw: RawColumn) -> bool:
 
 def _is_alias(table: RawTable, name: str, source: Table) -> bool:
     """Say whether a column of words has one word for each group, and each its own."""
-    raw = table.column(name)
+    raw = table.column(name, names=name in source.categories)
     if raw.kind != "text":
         return False
-    groups = table.column(source.group).words()
+    groups = table.column(source.group, names=True).words()
     pairs = set(zip(groups, raw.words(), strict=True))
     return len(pairs) == len(set(groups)) == len(set(raw.words()))
 
@@ -165,14 +165,25 @@ def tensors(content: TableContent, coding: TableCoding) -> tuple[Tensor, Tensor]
     return found
 
 
-def opened(path: Path, separator: str | None, decimal: str) -> TableContent:
-    """Return the table in a file, read once as long as it does not change."""
-    return _opened(path.expanduser(), version_of(path), separator, decimal)
+def opened(
+    path: Path, separator: str | None, decimal: str, written: frozenset[str]
+) -> TableContent:
+    """Return the table in a file, read once as long as it does not change.
+
+    Args:
+        path: The file.
+        separator, decimal, written: As :func:`read_table` takes them.
+    """
+    return _opened(path.expanduser(), version_of(path), separator, decimal, written)
 
 
 @lru_cache(maxsize=2)
 def _opened(
-    path: Path, version: tuple[int, ...], separator: str | None, decimal: str
+    path: Path,
+    version: tuple[int, ...],
+    separator: str | None,
+    decimal: str,
+    written: frozenset[str],
 ) -> TableContent:
     del version
-    return TableContent(read_table(path, separator, decimal))
+    return TableContent(read_table(path, separator, decimal, written))
