@@ -42,8 +42,10 @@ def refuse_different(experiment: Experiment, objective: Objective, ranks: Ranks)
     """
     tasks = replace(experiment.tasks, seed=experiment.seed)
     first = pytree.tree_leaves(tasks.episodes("train", 0, range(1)))
+    settings = experiment.tree()
+    settings["tasks"] = {**settings["tasks"], "folder": ""}  # each may stand in one of its own
     facts = {
-        "settings": jsontree.encode(experiment.tree(), "settings").encode(),
+        "settings": jsontree.encode(settings, "settings").encode(),
         "versions": jsontree.encode(versions(), "versions").encode(),
         "model": fingerprint(objective).encode(),
         "data": b"".join(t.cpu().contiguous().numpy().tobytes() for t in first),

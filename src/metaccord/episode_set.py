@@ -26,7 +26,7 @@ from metaccord.types import Batch, Episode
 BATCH = 50  # tasks drawn side by side
 SHOWN = 12  # digits of a hash in a line of text
 # Of the stream, of training, of one machine; what the data are is in the hash of the episodes.
-_PRIVATE = ("seed", "train_shots", "root", "path", "fingerprint")
+_PRIVATE = ("seed", "train_shots", "root", "path", "folder", "fingerprint")
 _COUNTS = {"ways": "way", "shots": "shot", "queries": "query"}
 
 

@@ -27,7 +27,7 @@ from metaccord.tasks import TaskSource
 from metaccord.types import MetaState, Params
 
 log = logging.getLogger("metaccord")
-FREE = ("steps", "checkpoint_every", "keep_every")  # what a resumed run may change
+FREE = ("steps", "checkpoint_every", "keep_every", "tasks.folder")  # what a resumed run may change
 
 
 @contextmanager
@@ -230,7 +230,8 @@ def refuse_other_tasks(found: dict[Path, TaskSource]) -> None:
     Args:
         found: The tasks of each run, by its folder.
     """
-    trees = {k: to_tree(replace(v, seed=0, train_shots=None)) for k, v in found.items()}
+    free = {"seed": 0, "train_shots": None, "folder": ""}
+    trees = {k: {**to_tree(v), **free} for k, v in found.items()}
     first, reference = next(iter(trees.items()))
     for folder, other in trees.items():
         if differences := compare_config(reference, other):

@@ -11,6 +11,7 @@ from metaccord.errors import UsageError
 from metaccord.plots.analysis import generalisation, trajectories
 from metaccord.plots.landscape import LEVELS, landscape, spaced, spread
 from metaccord.plots.style import encode
+from metaccord.report.panels.landscape import levels as bands_of_a_report
 from metaccord.statistics import Interval
 from tests.plots.conftest import texts
 
@@ -177,6 +178,8 @@ def test_heavy_tails_are_spaced_in_the_logarithm():
     np.testing.assert_allclose(np.diff(even), 9 / (LEVELS - 1))
     zero, _ = spaced(np.array([0.0, 1e-3, 1.0]))
     np.testing.assert_allclose(zero[[0, -1]], [1e-3, 1.0])
+    bands = bands_of_a_report(np.array([0.0, 1e-3, 1.0]))
+    np.testing.assert_allclose(bands[1:] / bands[:-1], 1e3 ** (1 / len(bands)))
     for flat in (np.zeros(3), np.full(3, 2.0), np.full(3, np.nan), np.full(2, -1.0)):
         assert (np.diff(spaced(flat)[0]) > 0).all()
 

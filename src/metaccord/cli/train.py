@@ -31,7 +31,8 @@ from metaccord.rundir_files import RUN
 from metaccord.runs import run
 from metaccord.serial import to_tree
 from metaccord.stored import done, refuse_changes, stored
-from metaccord.tasks import Nodes
+from metaccord.tasks import Nodes, TaskSource
+from metaccord.tasks.own.base import OwnData
 from metaccord.trackers.opening import checked, followed
 
 
@@ -140,6 +141,11 @@ def _short(tasks: str) -> str:
     return f"{family}-{Path(path).stem}" if family in OWN else tasks
 
 
+def _place(tasks: TaskSource) -> Path:
+    """Return where own data lie."""
+    return (tasks.place() if isinstance(tasks, OwnData) else Path(vars(tasks)["path"])).resolve()
+
+
 def _lead(tasks: str, job: _Job, ranks: Ranks | None, *, as_json: bool, trackers: list[str]) -> int:
     """Train, show, track and write, alone or as the first of several processes."""
     experiment, folder, resume = job
@@ -208,7 +214,7 @@ def _resumed(
     if same and isinstance(asked.tasks, Nodes) and isinstance(before.tasks, Nodes):
         same = (asked.tasks.graph, asked.tasks.form) == (before.tasks.graph, before.tasks.form)
     if same and own:
-        same = Path(vars(asked.tasks)["path"]).absolute() == Path(known["path"]).absolute()
+        same = _place(asked.tasks) == _place(before.tasks)
     if not same or asked.method.label != before.method.label:
         raise CheckpointError(
             f"{out} holds {before.method.label} on {type(before.tasks).__name__.lower()}, not "

@@ -87,6 +87,7 @@ class PictureCoding(Coding):
             )
         if problems:
             raise DataError(first(problems, path))
+        found.note_loose()
         counts = [len(c.files) for c in found.classes]
         labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
         inputs = self._read([path / name for name in found.files])

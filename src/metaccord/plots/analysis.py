@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter
 from metaccord.analysis import Points, classifies, column, correlations
 from metaccord.errors import UsageError
 from metaccord.plots import style
-from metaccord.plots.lines import LOG_FROM
+from metaccord.spans import LOG_FROM
 
 Table = tuple[np.ndarray, np.ndarray, np.ndarray]  # means, lower and upper ends, each [points]
 PANELS = {

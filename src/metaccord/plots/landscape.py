@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metaccord.diagnostics import Plane
 from metaccord.plots import style
-from metaccord.plots.lines import LOG_FROM
+from metaccord.spans import span
 
 LEVELS = 16
 _HEIGHT = LinearSegmentedColormap.from_list(  # one hue, light where the loss is high
@@ -75,16 +75,9 @@ def spaced(values: np.ndarray) -> tuple[np.ndarray, Normalize]:
     Args:
         values: Losses of any shape; those that are not finite are left out.
     """
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    if not high > low:
-        high = low + max(abs(low), 1.0) * 1e-3
-    if low > 0 and high / low >= LOG_FROM:
+    low, high, log = span(values)
+    if log:
         return np.geomspace(low, high, LEVELS), LogNorm(low, high)
-    if low == 0 and high > 0:  # a minimum of exactly 0 hides no heavy tail
-        least = float(finite[finite > 0].min(initial=high))
-        if high / least >= LOG_FROM:
-            return np.geomspace(least, high, LEVELS), LogNorm(least, high)
     return np.linspace(low, high, LEVELS), Normalize(low, high)
 
 

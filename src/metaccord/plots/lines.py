@@ -9,8 +9,7 @@ from matplotlib.axes import Axes
 
 from metaccord.plots import style
 from metaccord.plots.bands import Band
-
-LOG_FROM = 20.0  # largest over smallest mean from which an error is drawn on a logarithmic axis
+from metaccord.spans import LOG_FROM
 
 
 def draw(

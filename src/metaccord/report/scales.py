@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from metaccord.spans import LOG_FROM
 from metaccord.statistics import Interval
 
-LOG_FROM = 20.0  # ratio of largest to smallest value from which an axis is logarithmic
 MINUS = "−"
 PLUS, PERCENT = "\u00a0±\u00a0", "\u00a0%"  # no line ends inside a number
 

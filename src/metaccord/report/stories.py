@@ -72,7 +72,7 @@ def refuse_unlike(facts: list[Facts]) -> None:
     if len(known) == len(facts):
         refuse_other_tasks(known)
         return
-    trees = [{**f.settings["tasks"], "seed": 0, "train_shots": None} for f in facts]
+    trees = [{**f.settings["tasks"], "seed": 0, "train_shots": None, "folder": ""} for f in facts]
     for one, tree in zip(facts, trees, strict=True):
         if lines := compare_config(trees[0], tree):
             raise UsageError(
@@ -89,7 +89,9 @@ def grouped(stories: list[Story]) -> list[Group]:
     """
     found: dict[str, list[Story]] = {}
     for story in stories:
-        same = {**story.facts.settings, "seed": None, "device": None, "threads": None}
+        settings = story.facts.settings
+        free = {"seed": None, "device": None, "threads": None}
+        same = {**settings, **free, "tasks": {**settings["tasks"], "folder": ""}}
         runs = found.setdefault(json.dumps(same, sort_keys=True), [])
         if twice := [one.facts.path for one in runs if one.facts.seed == story.facts.seed]:
             raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,7 @@ from metaccord.tasks.picture_tasks import Held, Integers, PictureTasks
 from metaccord.tasks.source import SPLITS
 from metaccord.tasks.splits import Division, divide
 
+log = logging.getLogger("metaccord")
 TooFew = Literal["refuse", "leave_out"]
 
 
@@ -93,6 +95,8 @@ class Folders(PictureTasks):
         PictureCoding(*self._form(), *self._scale())
         if fresh:
             self._settle()
+            for line in self._described():
+                log.info("%s", line)
         _ = self.coding
 
     def _set(self, **values: Any) -> None:
@@ -103,6 +107,7 @@ class Folders(PictureTasks):
         """Fill in what the folder decides: fingerprint, form, and numbers of a task."""
         root = str(Path(self.path).expanduser().absolute())
         found = contents(listed(Path(root)))
+        found.listing.note_loose()
         form = usual_form(found)
         if not self.accept_leaks:
             refuse_shared_names(found.listing)
@@ -131,6 +136,17 @@ class Folders(PictureTasks):
         if self.mode == "ink":
             mean, deviation = [0.0], [1.0]
         self._set(mean=self.mean or tuple(mean), deviation=self.deviation or tuple(deviation))
+
+    def _described(self) -> list[str]:
+        """Return what was given, or taken from the data, one line each."""
+        members = self.held().members
+        sizes = [len(self.classes(split)) if len(members[split]) else 0 for split in SPLITS]
+        return [
+            f"pictures: {self.size} by {self.size} pixels, {self.mode}, {self.fit}",
+            f"tasks: {self.ways} classes, {self.shots} pictures of each to learn from and "
+            f"{self.queries} to be judged by (tasks.ways, tasks.shots, tasks.queries)",
+            f"classes: {sizes[0]} for training, {sizes[1]} for validation, {sizes[2]} for test",
+        ]
 
     def _form(self) -> Form:
         return Form(self.size or 0, self.mode or "colour", self.fit)

@@ -34,6 +34,16 @@ def test_folders_for_splits(tmp_path: Path) -> None:
     assert found == set(zip("abcdefg", splits, strict=True))
 
 
+def test_pictures_beside_class_folders_are_named(tmp_path: Path) -> None:
+    for name, classes in (("train", "abc"), ("test", "fg")):
+        folder(tmp_path / name, dict.fromkeys(classes, 1))
+    (tmp_path / "x.gif").write_bytes(b"x")
+    (tmp_path / "test" / "y.JPG").write_bytes(b"y")
+    (tmp_path / "train" / "a.png").mkdir()
+    folder(tmp_path / "train" / "a.png", {".": 1})
+    assert listed(tmp_path).loose == ("x.gif", "test/y.JPG")
+
+
 def test_a_link_to_a_picture_or_class_is_followed(tmp_path: Path) -> None:
     folder(tmp_path / "there", {"a": 2, "b": 2})
     (tmp_path / "here" / "b").mkdir(parents=True)

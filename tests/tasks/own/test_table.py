@@ -239,3 +239,12 @@ def test_names_that_differ_in_spaces_are_named(caplog: pytest.LogCaptureFixture)
     data = {"who": who, "x": rng.normal(size=80), "y": rng.normal(size=80)}
     mc.tasks.from_table(data, target="y", group="who", shots=3)
     assert "'Ann' and 'ann' differ in spaces or capitals alone" in caplog.text
+
+
+def test_a_group_that_is_left_out_is_not_misspelt(tmp_path: Path) -> None:
+    path = sensors(tmp_path / "s.csv")
+    path.write_text(path.read_text() + "s99,roof,1,2,2026-01-01,9999,3\n")
+    with pytest.raises(
+        DataError, match=r"'s99', which is left out: it has 1 rows, and a task need"
+    ):
+        source(path, test=("s99",))

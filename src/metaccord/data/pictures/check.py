@@ -35,6 +35,7 @@ def check(root: Path) -> Report:
         root: As for :func:`metaccord.data.pictures.folders.listed`.
     """
     found = survey(root)
+    found.note_loose()
     problems = list(found.problems)
     classes = []
     with ThreadPoolExecutor(WORKERS) as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import unicodedata
@@ -11,6 +12,7 @@ from typing import NamedTuple
 
 from metaccord.errors import DataError
 
+log = logging.getLogger("metaccord")
 SUFFIXES = (".png", ".jpg", ".jpeg")
 FOREIGN = (
     ".gif", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".svg", ".ppm",
@@ -45,11 +47,22 @@ class Listing(NamedTuple):
         root: The folder.
         classes: Sorted by split, then by name.
         problems: All that is wrong with names and kinds of files; one sentence each.
+        loose: Pictures beside class folders, which belong to no class; paths under the root.
     """
 
     root: Path
     classes: tuple[Class, ...]
     problems: tuple[str, ...]
+    loose: tuple[str, ...] = ()
+
+    def note_loose(self) -> None:
+        """Warn of pictures that belong to no class."""
+        if self.loose:
+            log.warning(
+                "folder %s has pictures beside its class folders, which are in no class and are "
+                "not used: %r (%d in all); put them into class folders or move them away",
+                self.root, self.loose[0], len(self.loose),
+            )  # fmt: skip
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -93,6 +106,7 @@ def survey(root: Path) -> Listing:
     folders = list(_folders(root, problems))
     splits = {name: _SPLIT_NAMES[name.lower()] for name in folders if name.lower() in _SPLIT_NAMES}
     classes: list[Class] = []
+    places: list[str] = []  # under the root, that hold class folders
     if {"train", "test"} <= set(splits.values()):
         problems += [
             f"folder {root} has {name!r} beside the folders for training and test: move it away"
@@ -103,19 +117,20 @@ def survey(root: Path) -> Listing:
         problems += [f"folder {root} has two folders for {s}: keep one" for s in sorted(twice)]
         for folder, split in sorted(splits.items()):
             names = list(_folders(root / folder, problems))
+            places.append(folder)
             classes += [class_in(root, f"{folder}/{name}", split, problems) for name in names]
             problems += _same(root / folder, names)
     else:
         classes = [class_in(root, name, "", problems) for name in folders]
         problems += _same(root, folders)
+    loose = _loose(root, ["", *places])
     if not classes and not problems:
-        loose = any(name.lower().endswith(SUFFIXES) for name in _names(root, problems))
         what = "pictures but no class folders" if loose else "no class folders"
         problems.append(
             f"folder {root} has {what}: put the pictures of each class into a folder of its own"
         )
     kept = tuple(sorted((c for c in classes if c.files), key=lambda c: (c.split, c.name)))
-    return Listing(root, kept, tuple(problems))
+    return Listing(root, kept, tuple(problems), loose)
 
 
 def class_in(root: Path, below: str, split: str, problems: list[str]) -> Class:
@@ -163,6 +178,16 @@ def _folders(folder: Path, problems: list[str]) -> Iterator[str]:
             problems.append(
                 f"{folder / name} cannot be followed ({error.strerror}): mend or remove it"
             )
+
+
+def _loose(root: Path, places: list[str]) -> tuple[str, ...]:
+    """Return the pictures that lie directly in some folders, as paths under the root."""
+    return tuple(
+        f"{place}/{name}".lstrip("/")
+        for place in places
+        for name in _names(root / place, [])
+        if name.lower().endswith(SUFFIXES + FOREIGN) and (root / place / name).is_file()
+    )
 
 
 def _names(folder: Path, problems: list[str]) -> list[str]:

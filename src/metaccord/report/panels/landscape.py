@@ -10,7 +10,8 @@ import numpy as np
 from metaccord.report.context import Context, Section, aside, grid, paragraph, section
 from metaccord.report.images import height_map
 from metaccord.report.markup import Html, table, tag
-from metaccord.report.scales import LOG_FROM, number
+from metaccord.report.scales import number
+from metaccord.spans import span
 
 LEVELS = 14
 PLACES = ("start", "solution 1", "solution 2")
@@ -38,14 +39,9 @@ def landscape(page: Context) -> Section | None:
 
 def levels(values: np.ndarray) -> np.ndarray:
     """Return borders of bands: even in the logarithm where the losses span a factor of 20."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-    if not high > low:
-        high = low + max(abs(low), 1.0) * 1e-3
-    if low > 0 and high / low >= LOG_FROM:
-        found: np.ndarray = np.geomspace(low, high, LEVELS + 1)[1:]
-        return found
-    return np.linspace(low, high, LEVELS + 1)[1:]
+    low, high, log = span(values)
+    found: np.ndarray = (np.geomspace if log else np.linspace)(low, high, LEVELS + 1)[1:]
+    return found
 
 
 def _panel(found: dict[str, Any], task: int, kind: str) -> Html:

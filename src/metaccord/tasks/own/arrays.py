@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
@@ -109,7 +108,7 @@ class Arrays(OwnData):
 
     def read(self) -> Content:
         """Return the arrays in the file."""
-        return opened(Path(self.path))
+        return opened(self.place())
 
     def episodes(self, split: str, step: int, tasks: range) -> Episode:
         """Return tasks of groups, or N-way K-shot tasks; see the base class."""

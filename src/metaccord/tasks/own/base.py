@@ -64,6 +64,8 @@ class OwnData(TaskSource):
 
     Args:
         path: The file; empty if the data are in memory.
+        folder: Working folder in which a relative path was given, written down by a run: the file
+            is looked for from there if it is not there from the present one.
         split, split_seed, train, validation, test: See :class:`metaccord.tasks.splits.Division`.
         minimum: Rows that a group or class needs; those with fewer are left out, with a notice.
             None: one more than the support set takes.
@@ -74,6 +76,7 @@ class OwnData(TaskSource):
     """
 
     path: str = ""
+    folder: str = ""
     split: tuple[float, float, float] | None = None
     split_seed: int = 0
     train: tuple[str, ...] = ()
@@ -104,6 +107,11 @@ class OwnData(TaskSource):
     def laid_out(self, content: Content) -> Layout:
         """Return names, rows, splits and coding of the data, checked for leaks."""
 
+    def place(self) -> Path:
+        """Return where the file is."""
+        path = Path(self.path).expanduser()
+        return Path(self.folder) / path if self.folder and not path.exists() else path
+
     def held(self) -> Content:
         """Return the data.
 
@@ -126,7 +134,7 @@ class OwnData(TaskSource):
             DataError: if the data cannot be used, or are not those of the fingerprint.
         """
         content = self.held()
-        key = replace(self, seed=0, fingerprint="", **self.unfitted(), data=None)
+        key = replace(self, seed=0, folder="", fingerprint="", **self.unfitted(), data=None)
         found: Layout = content.once(key, lambda: self.laid_out(content))
         if self.fingerprint not in ("", found.fingerprint):
             raise DataError(
@@ -151,8 +159,10 @@ class OwnData(TaskSource):
         return tuple(every[i] for i in self.layout().members[split])
 
     def settled(self) -> Self:
-        """Return the same with the fingerprint written down; see the base class."""
-        return replace(self, fingerprint=self.layout().fingerprint)
+        """Return the same with fingerprint and folder written down; see the base class."""
+        relative = self.path and not Path(self.path).expanduser().is_absolute()
+        folder = self.folder or (str(Path.cwd()) if relative else "")
+        return replace(self, folder=folder, fingerprint=self.layout().fingerprint)
 
     def least(self) -> int:
         """Return how many rows a group or class needs."""
@@ -166,6 +176,15 @@ class OwnData(TaskSource):
                 "left out, because with fewer than %d rows (tasks.minimum): %s %s",
                 self.least(), what, named(few),
             )  # fmt: skip
+        for split in SPLITS:
+            for name in getattr(self, split):
+                if name in few:
+                    count = len(rows[names.index(name)])
+                    raise DataError(
+                        f"tasks.{split} names the {what} {name!r}, which is left out: it has "
+                        f"{count} rows, and a task needs {self.least()}; name another, give it "
+                        "more rows, or lower tasks.shots or tasks.minimum"
+                    )
         return [i for i, own in enumerate(rows) if len(own) >= self.least()]
 
     def divided(self, names: list[str], what: str, least: int = 1) -> dict[str, Integers]:

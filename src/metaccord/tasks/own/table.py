@@ -124,7 +124,7 @@ class Table(OwnData):
     def read(self) -> Content:
         """Return the table in the file."""
         written = frozenset((self.target, self.group, *self.categories))
-        return opened(Path(self.path), self.separator, self.decimal, written)
+        return opened(self.place(), self.separator, self.decimal, written)
 
     def episodes(self, split: str, step: int, tasks: range) -> Episode:
         """Return one task for each group that chance gives; see the base class."""
