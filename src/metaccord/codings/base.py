@@ -19,11 +19,13 @@ class Labelled(NamedTuple):
         batch: The examples, ``[n, ...]``.
         classes: Names of the classes, by label; () for regression.
         names: Names of the examples, such as ``"row 3"`` or a file's; ``n`` of them.
+        group: The task's own name, if the data say it.
     """
 
     batch: Batch
     classes: tuple[str, ...]
     names: tuple[str, ...]
+    group: str = ""
 
 
 class Unlabelled(NamedTuple):
@@ -32,10 +34,12 @@ class Unlabelled(NamedTuple):
     Attributes:
         inputs: Tree of ``[m, ...]``.
         names: Names of the examples, ``m`` of them.
+        groups: Names of the tasks that they belong to, if the data say them.
     """
 
     inputs: Tree
     names: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
 
 class Coding(ABC):

@@ -92,22 +92,27 @@ class TableCoding(Coding):
                 there are several groups.
         """
         table = self._read(path)
-        if self.group in table.columns:
-            names = sorted(set(table.column(self.group, names=True).words()))
-            if len(names) > 1:
-                raise DataError(
-                    f"{table.where} has {len(names)} groups in {self.group!r}, {names[0]!r} and "
-                    f"{names[1]!r} among them: a support set is one task, keep the rows of one"
-                )
+        groups = self._groups(table)
+        if len(groups) > 1:
+            raise DataError(
+                f"{table.where} has {len(groups)} groups in {self.group!r}, {groups[0]!r} and "
+                f"{groups[1]!r} among them: a support set is one task, keep the rows of one"
+            )
         self.check_categories(table, range(table.rows))
         inputs, targets = self.coded(table), self.targets(table)
-        return Labelled(Batch(inputs, targets), self.classes, _names(table))
+        return Labelled(Batch(inputs, targets), self.classes, _names(table), *groups)
 
     def inputs(self, path: Path | Any) -> Unlabelled:
         """Return rows whose targets are asked for; see the base class."""
         table = self._read(path)
         self.check_categories(table, range(table.rows))
-        return Unlabelled(self.coded(table), _names(table))
+        return Unlabelled(self.coded(table), _names(table), self._groups(table))
+
+    def _groups(self, table: RawTable) -> tuple[str, ...]:
+        """Return the groups of a table, if it names them."""
+        if self.group not in table.columns or table.columns[self.group].fault:
+            return ()
+        return tuple(sorted({*table.column(self.group, names=True).words()}))
 
     def accepting(self, unseen: str) -> Self:
         """Return the same with another answer to unseen categories; see the base class."""

@@ -44,8 +44,11 @@ def predictor(
     coding = learner.coding
     trained: dict[str, Any] = {"steps": learner.state.step, "run": learner.origin.run}
     if experiment is not None:
-        trained |= {"tasks": to_tree(experiment.tasks), "seed": experiment.seed}
+        tasks = {**to_tree(experiment.tasks)}
+        tasks.pop("folder", None)  # of the machine that trained
+        trained |= {"tasks": tasks, "seed": experiment.seed}
     (count,) = tree.common_length((given.batch.targets,))
+    group = {"group": given.group} if given.group else {}
     card = Card(
         classes=given.classes,
         inputs=described(given.batch.inputs),
@@ -55,7 +58,7 @@ def predictor(
         steps=learner.method.rule.steps if steps is None else steps,
         temperature=1.0 if measured is None else measured.temperature,
         trained=trained,
-        support={"sha256": digest(given.batch), "examples": count},
+        support={"sha256": digest(given.batch), "examples": count, **group},
         measured=None if measured is None else measured.json(),
         cite=tuple(references(learner.method)),
         versions=versions(),

@@ -27,7 +27,7 @@ class Card:
         temperature: Logits are divided by it before the softmax.
         protocol: What batch normalisation sees: always ``"frozen"``, the support set alone.
         trained: Tasks, meta-steps and hash of the run.
-        support: SHA-256 and number of examples of the support set.
+        support: SHA-256 and number of examples of the support set, and its group in a table.
         measured: Scores and calibration on unseen tasks, if they were measured.
         cite: BibTeX of what was used.
         versions: Of the library, torch and Python.

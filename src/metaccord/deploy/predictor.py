@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from metaccord.deploy.card import Card
 from metaccord.deploy.describe import digest, refuse_other_inputs
 from metaccord.errors import DataError, NumericalError, UsageError
 from metaccord.serial import to_tree
+from metaccord.tasks.splits import named
 from metaccord.types import Tree
 
+log = logging.getLogger("metaccord")
 BATCH = 256  # examples of one forward pass
 
 
@@ -134,12 +137,24 @@ class Predictor:
         if isinstance(inputs, Unlabelled):
             return inputs
         if isinstance(inputs, str | Path):
-            return needed(self.coding).inputs(Path(inputs))
+            found = needed(self.coding).inputs(Path(inputs))
+            self._note_groups(found)
+            return found
         lengths = tree.common_length((inputs,))
         if len(lengths) != 1 or lengths & {0, -1}:
             raise DataError(f"inputs hold {sorted(lengths)} examples in their tensors: give one or "
                             "more, the same number in each")  # fmt: skip
         return Unlabelled(inputs, tuple(f"row {i}" for i in range(min(lengths))))
+
+    def _note_groups(self, given: Unlabelled) -> None:
+        """Warn of rows of another group than the one that the model was adapted to."""
+        own = self.card.support.get("group")
+        others = [group for group in given.groups if group not in (own, "")]
+        if own and others:
+            log.warning(
+                "the model was adapted to the group %r, and the inputs have rows of %s: it knows "
+                "nothing of them, adapt a model for each group", own, named(others),
+            )  # fmt: skip
 
     def support(self, path: str | Path) -> Labelled:
         """Return the support set of a file, if it is the one that the model was adapted to.
