@@ -66,6 +66,7 @@ class Peers(ProcessRanks):
 
         def told() -> None:
             self.store.set("cause", f"rank {self.rank} ({self._who(self.rank)}): {reason}")
+            self.store.set(f"told/{self.rank}", "yes")
             self._leave()
             self._linger()
 
@@ -89,11 +90,12 @@ class Peers(ProcessRanks):
     def _blame(self, error: RuntimeError) -> str:
         """Return who is lost: who left a reason, or does not answer."""
         self.store.set(f"here/{self.rank}", "yes")
-        silent = self.blamed = self._silent()
+        silent = self._silent()
         cause = self.store.get("cause").decode() if self.store.check(["cause"]) else None
         self.store.set(f"told/{self.rank}", "yes")
         if cause is not None:
-            return cause
+            return cause  # who has not answered yet is still to read it
+        self.blamed = silent
         names = [f"rank {rank} ({self._who(rank)})" for rank in silent]
         if not names:
             return f"an exchange failed though all answer: {' '.join(str(error).split())}"
