@@ -225,8 +225,8 @@ def test_onnx_that_computes_something_else_is_refused(
 @pytest.mark.parametrize(
     ("name", "to", "words"),
     [
-        ("m.pt", "torch", "ends in .pt2"),
-        ("m.pt2", "onnx", "ends in .onnx"),
+        ("m.pt", "torch", "end in .pt2"),
+        ("m.pt2", "onnx", "end in .onnx"),
         ("m.pt2", "tensorflow", "unknown export format 'tensorflow'"),
         ("no/m.pt2", "torch", "no folder"),
         ("taken.pt2", "torch", "exists"),
