@@ -125,7 +125,7 @@ _OWN: Fields = {
     "shots": SIZES, "queries": SIZES, "train_shots": MAYBE, "seed": SEEDS, "path": st.text(),
     "split": st.none() | st.tuples(PARTS, PARTS, PARTS), "split_seed": SEEDS, "train": FEW,
     "validation": FEW, "test": FEW, "minimum": st.none() | st.integers(2, 99),
-    "accept_leaks": st.booleans(), "fingerprint": st.text(),
+    "accept_leaks": st.booleans(), "fingerprint": st.text(), "folder": st.text(),
     "aim": st.sampled_from(["auto", "numbers", "classes"]),
 }  # fmt: skip
 _SOURCES: dict[type, Fields] = {
