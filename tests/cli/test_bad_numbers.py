@@ -80,6 +80,32 @@ def test_a_model_that_does_not_fit_into_the_memory(metaccord: Run, place: Path) 
     assert snapshot(place) == {}
 
 
+class Panic(BaseException):
+    """Like what safetensors raises from Rust when an allocation fails."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("std::bad_alloc"),
+        ImportError("late.so: failed to map segment from shared object"),
+        ImportError("late.so: cannot allocate memory in static TLS block"),
+        Panic("PyObject pointer is null"),
+    ],
+    ids=str,
+)
+def test_an_allocation_that_fails_later(
+    metaccord: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def broken(*given: Any, **named: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr("metaccord.runs.train", broken)
+    result = metaccord("train", "sinusoid", "--out", "run", *SET)
+    refused(result, 6, ["out of memory"])
+
+
 def test_other_errors_keep_their_traceback(metaccord: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*given: Any, **named: Any) -> Any:
         raise RuntimeError("a defect of ours")

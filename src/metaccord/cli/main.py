@@ -32,6 +32,7 @@ VERBS = (
     train, evaluate, compare, adapt, predict, export, analyse, plot, report, data, doctor, selftest,
     replay, cite, demo,
 )  # fmt: skip
+OUT_OF_MEMORY = "error: out of memory: lower num_tasks, or --set plan.memory=2GiB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,10 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MetaccordError as error:
         print(f"error: {_speaker()}{error}", file=sys.stderr)
         return error.exit_code
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if not _memory_ran_out(error):
             raise
-        print("error: out of memory: lower num_tasks, or --set plan.memory=2GiB", file=sys.stderr)
+        print(OUT_OF_MEMORY, file=sys.stderr)
         return ResourceError.exit_code
     except BrokenPipeError:  # the reader, for example `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,6 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted: nothing was saved since the last checkpoint", file=sys.stderr)
         return 130
+    except BaseException as error:  # of safetensors, in Rust: an object that was not allocated
+        if "PyObject pointer is null" not in str(error):
+            raise
+        print(OUT_OF_MEMORY, file=sys.stderr)
+        return ResourceError.exit_code
     finally:
         log.removeHandler(handler)
         log.level, log.propagate = before
@@ -80,5 +86,7 @@ def _speaker() -> str:
 
 
 def _memory_ran_out(error: Exception) -> bool:
+    """Say whether an allocation failed: of a tensor, of an object, or of a library's code."""
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)
+    words = ("DefaultCPUAllocator", "bad_alloc", "failed to map segment", "annot allocate memory")
+    return isinstance(error, kinds) or any(word in str(error) for word in words)
