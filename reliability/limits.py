@@ -1,4 +1,4 @@
-"""What a process holds of memory and file handles, and limits to it."""
+"""Limits to the memory and file handles of a process, and what may differ within them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import re
 import resource
 from pathlib import Path
 
-from metaccord.memory import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+import torch
 
+from metaccord import checkpoint
+from metaccord.memory import M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+from metaccord.rundir import RunDirectory
+from metaccord.rundir_files import CHECKPOINTS
+
+ROUNDING = 1e-4  # of parameters and slots after all steps, float32
 MAPPED = 2**12  # bytes from which an allocation is a mapping of its own
 
 
@@ -62,3 +68,19 @@ def free_handle(number: int) -> int:
         except OSError:
             number -= 1
     return handle
+
+
+def rounded(out: Path, plain: Path) -> bool:
+    """Say whether a run is whole and differs by rounding alone.
+
+    Products of matrices that cannot get their buffers are computed in another order by MKL.
+    """
+    ours, theirs = (checkpoint.read(path / CHECKPOINTS) for path in (out, plain))
+    counts = [len(RunDirectory.read(path).records()) for path in (out, plain)]
+    aside = list((out / CHECKPOINTS).glob("*.corrupt"))
+    if aside or counts[0] != counts[1] or ours.step != theirs.step:
+        return False
+    return all(
+        torch.allclose(ours.tensors[name], tensor, rtol=ROUNDING, atol=ROUNDING)
+        for name, tensor in theirs.tensors.items()
+    )

@@ -23,8 +23,7 @@ from signal import SIGKILL
 from typing import Any
 from unittest import mock
 
-import torch
-from limits import fill_holes, free_handle, give_back, held_bytes, lower
+from limits import fill_holes, free_handle, give_back, held_bytes, lower, rounded
 from outcomes import main
 from signals import ends, saved
 
@@ -33,8 +32,7 @@ import metaccord.cli.process as process
 import metaccord.cli.train as verb
 from metaccord import book, checkpoint
 from metaccord.errors import ResourceError
-from metaccord.rundir import RunDirectory
-from metaccord.rundir_files import CHECKPOINTS, RUN
+from metaccord.rundir_files import RUN
 from metaccord.selftest import Cases, Outcome
 from metaccord.selftest.children import Child, Mark
 from metaccord.selftest.kills import telling
@@ -43,7 +41,6 @@ from metaccord.selftest.trial import SETTINGS, differences
 STEPS, ROOMS, LIBRARIES, HANDLES = 6, 40, 16, 4
 MODEL = "model.hidden=[64,64]"  # 64 KiB for the copies of four tasks
 PLACES = ("begin", "step", "evaluate", "save", "rotate")
-ROUNDING = 1e-4  # of parameters and slots after all steps, float32
 SAFE, MUTE = "safe", "mute"  # what a child tells: after each checkpoint; of an error without cause
 PROMISE = "short of {}, a run ends in time, with code 6 where it can, and what it saved goes on"
 
@@ -140,7 +137,7 @@ def _short(folder: Path, name: str, limit: tuple[str, int, int], tally: Tally) -
     if not wrong:
         code = Child(lambda mark: _command(out, mark, lambda place: None)).end()
         wrong = [f"it did not go on: code {code}"] if code else differences(out, folder / "plain")
-        if wrong and not code and what == resource.RLIMIT_AS and _rounded(out, folder / "plain"):
+        if wrong and not code and what == resource.RLIMIT_AS and rounded(out, folder / "plain"):
             tally.rounded, wrong = tally.rounded + 1, []
     tally.broken += [f"{name}: {line}" for line in wrong[:1]]
 
@@ -188,22 +185,6 @@ def _wrong(out: Path, code: int, child: Child) -> list[str]:
     if claimed > there:
         return [f"step {claimed} was said to be safe, {there} is"]
     return []
-
-
-def _rounded(out: Path, plain: Path) -> bool:
-    """Say whether a run is whole and differs by rounding alone.
-
-    Products of matrices that cannot get their buffers are computed in another order by MKL.
-    """
-    ours, theirs = (checkpoint.read(path / CHECKPOINTS) for path in (out, plain))
-    counts = [len(RunDirectory.read(path).records()) for path in (out, plain)]
-    aside = list((out / CHECKPOINTS).glob("*.corrupt"))
-    if aside or counts[0] != counts[1] or ours.step != theirs.step:
-        return False
-    return all(
-        torch.allclose(ours.tensors[name], tensor, rtol=ROUNDING, atol=ROUNDING)
-        for name, tensor in theirs.tensors.items()
-    )
 
 
 def _command(out: Path, mark: Mark, at: Callable[[str], None]) -> int:

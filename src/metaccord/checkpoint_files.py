@@ -16,6 +16,7 @@ from torch import Tensor
 
 from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError, NumericalError, UsageError
+from metaccord.memory import ran_out
 from metaccord.sealed import Fact, document, intact
 
 FORMAT = 1
@@ -78,6 +79,8 @@ def pack(checkpoint: Checkpoint) -> dict[str, bytes]:
     try:
         packed = safetensors.torch.save(tensors)
     except Exception as error:  # Its errors have no common base.
+        if ran_out(error):
+            raise
         raise UsageError(f"tensors of {where} cannot be stored: {error}; convert them") from error
     files = {_TENSORS: packed, _STATE: jsontree.encode(state, "checkpoint").encode()}
     facts = {name: Fact.of(content)._asdict() for name, content in files.items()}
@@ -139,6 +142,8 @@ def _unpack(path: Path, files: dict[str, bytes]) -> tuple[dict[str, Tensor], dic
     try:
         tensors = safetensors.torch.load(files[_TENSORS])
     except Exception as error:  # A hostile file raises whatever the parser thinks of.
+        if ran_out(error):  # The file may be intact.
+            raise
         raise _damaged(path / _TENSORS, f"is no safetensors file ({error})") from error
     try:
         found = jsontree.decode(files[_STATE])

@@ -1,4 +1,4 @@
-"""How many bytes a computation holds at its peak, and keeping them for the next one."""
+"""How many bytes a computation holds at its peak, keeping them, and having none left."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 KEPT = 2**30  # bytes that may stay free at the top of the heap
 MAPPED = 2**25  # bytes from which a block is mapped alone: the most that glibc allows
+
+_WORDS = (  # in errors that have no type of their own
+    "DefaultCPUAllocator", "bad_alloc", "failed to map segment", "annot allocate memory",
+    "PyObject pointer is null",  # of safetensors, in Rust
+)  # fmt: skip
 
 
 def peak_bytes(fn: Callable[[], object], device: torch.device) -> int:
@@ -54,6 +59,12 @@ def keep_freed() -> bool:
     if not hasattr(libc, "gnu_get_libc_version"):
         return False
     return bool(libc.mallopt(M_MMAP_THRESHOLD, MAPPED) and libc.mallopt(M_TRIM_THRESHOLD, KEPT))
+
+
+def ran_out(error: BaseException) -> bool:
+    """Say whether an allocation failed: of a tensor, an object, or by a library's code."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(word in str(error) for word in _WORDS)
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -33,7 +33,7 @@ def test_handles(tmp_path: Path) -> None:
 def test_a_lack_of_memory_that_is_not_told_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command_line, "_memory_ran_out", lambda error: False)
+    monkeypatch.setattr(command_line, "ran_out", lambda error: False)
     found = memory(tmp_path, 2, ("begin",))
     assert found.worst == 1
     assert "code 1" in found.detail

@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from failing import ERRNOS, FailingOs
 
 from metaccord import checkpoint, fs
 from metaccord.errors import ResourceError
 
-from .support import example
+from .support import assert_same, example
 
 
 def test_the_disk_is_waited_for_before_and_after_the_rename(
@@ -82,3 +83,25 @@ def test_a_failed_replacement_leaves_one_whole_file_and_no_descriptor(
         assert os.listdir(tmp_path) == ["file"]
         assert len(os.listdir("/proc/self/fd")) == before
     assert number > 5
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("std::bad_alloc")], ids=repr)
+@pytest.mark.parametrize("name", ["save", "load"])
+def test_short_of_memory_no_checkpoint_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, error: Exception
+) -> None:
+    """Neither are its tensors unfit, nor is an intact file damaged and put aside."""
+    checkpoint.write(tmp_path, example(1))
+
+    def broken(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(safetensors.torch, name, broken)
+    with pytest.raises(type(error)):
+        if name == "save":
+            checkpoint.write(tmp_path, example(2))
+        else:
+            checkpoint.read(tmp_path)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000001"]
+    assert_same(checkpoint.read(tmp_path), example(1))

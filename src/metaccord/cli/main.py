@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-import torch
 from tyro.extras import SubcommandApp
 
 from metaccord.cli.adapt import adapt
@@ -27,6 +26,7 @@ from metaccord.cli.selftest import selftest
 from metaccord.cli.train import train
 from metaccord.errors import MetaccordError, ResourceError
 from metaccord.launched import refuse_company
+from metaccord.memory import ran_out
 
 VERBS = (
     train, evaluate, compare, adapt, predict, export, analyse, plot, report, data, doctor, selftest,
@@ -58,19 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MetaccordError as error:
         print(f"error: {_speaker()}{error}", file=sys.stderr)
         return error.exit_code
-    except (MemoryError, RuntimeError, ImportError) as error:
-        if not _memory_ran_out(error):
-            raise
-        print(OUT_OF_MEMORY, file=sys.stderr)
-        return ResourceError.exit_code
     except BrokenPipeError:  # the reader, for example `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         print("interrupted: nothing was saved since the last checkpoint", file=sys.stderr)
         return 130
-    except BaseException as error:  # of safetensors, in Rust: an object that was not allocated
-        if "PyObject pointer is null" not in str(error):
+    except BaseException as error:  # what Rust raises is no Exception
+        if not ran_out(error):
             raise
         print(OUT_OF_MEMORY, file=sys.stderr)
         return ResourceError.exit_code
@@ -83,10 +78,3 @@ def _speaker() -> str:
     """Return which process of several speaks, unless it is the first."""
     rank = os.environ.get("RANK", "0")
     return "" if rank == "0" else f"[rank {rank}] "
-
-
-def _memory_ran_out(error: Exception) -> bool:
-    """Say whether an allocation failed: of a tensor, of an object, or of a library's code."""
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    words = ("DefaultCPUAllocator", "bad_alloc", "failed to map segment", "annot allocate memory")
-    return isinstance(error, kinds) or any(word in str(error) for word in words)

@@ -88,6 +88,8 @@ def _decode(content: bytes, where: str) -> NDArray[np.uint8]:
                     raise ValueError(f"found mode {picture.mode}, size {picture.size}")
                 small = picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)
         return 1 - np.asarray(small, dtype=np.uint8)  # the files have ink = 0
+    except MemoryError:
+        raise
     except Exception as error:  # a hostile file raises whatever Pillow thinks of
         raise DataError(
             f"{where} is no 1-bit PNG picture of 105x105 pixels ({error}): get a fresh copy"

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError, NumericalError, UsageError
+from metaccord.memory import ran_out
 from metaccord.sealed import Fact, document, intact
 from metaccord.staging import staged
 
@@ -110,6 +111,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         tensors = safetensors.torch.load(weights)
     except Exception as error:  # A hostile file raises whatever the parser thinks of.
+        if ran_out(error):
+            raise
         raise _damaged(path / WEIGHTS, f"is no safetensors file ({error})") from error
     return tensors, card
 
