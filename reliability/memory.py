@@ -51,6 +51,7 @@ class Tally:
 
     fired: int = 0
     rounded: int = 0
+    printed: int = 0
     codes: Counter[int] = field(default_factory=Counter)
     longest: float = 0.0
     broken: list[str] = field(default_factory=list)
@@ -81,7 +82,7 @@ def memory(
         for number in range(rooms):
             room = need * (rooms - 1 - number) // max(1, rooms - 1)
             _short(folder, f"{place}-{number}", (place, resource.RLIMIT_AS, room), tally)
-    detail = f"{need / 2**20:.1f} MiB are needed, {_told(tally)}, {tally.rounded} rounded otherwise"
+    detail = f"{need / 2**20:.1f} MiB are needed, {_told(tally)}, {tally.rounded} rounded otherwise, {tally.printed} with a library's traceback"
     cases = Cases(rooms * len(places), tally.fired, tally.broken)
     name = "memory" if loaded else "memory, libraries"
     return Outcome.of_runs(name, PROMISE.format("memory"), cases, start, detail)
@@ -167,6 +168,7 @@ def _limited(out: Path, limit: tuple[str, int, int], tally: Tally) -> tuple[list
     tally.longest = max(tally.longest, time.perf_counter() - start)
     code = child.end()
     tally.codes[code] += 1
+    tally.printed += code == ResourceError.exit_code and "Traceback" in _said(out).read_text()
     wrong = ["it hung"] if stuck else _wrong(out, code, child)
     return wrong, child.count(where) > 0
 
@@ -177,7 +179,10 @@ def _wrong(out: Path, code: int, child: Child) -> list[str]:
     last = said.strip().splitlines()[-1:] or [""]
     if code > 0 and not child.count(MUTE) and code != ResourceError.exit_code:
         return [f"code {code}: {last[0]}"]
-    if code == ResourceError.exit_code and ("Traceback" in said or "error: " not in last[0]):
+    foreign = "MemoryError" in said  # Rust prints what Python raised there, before it gives up
+    if code == ResourceError.exit_code and (
+        ("Traceback" in said and not foreign) or "error: " not in last[0]
+    ):
         return [f"code {code}, but it said {last[0]!r}"]
     there = saved(out)
     told = [int(name.split()[1]) for name, _ in child.marks if name.startswith(SAFE)]
