@@ -82,7 +82,10 @@ def memory(
         for number in range(rooms):
             room = need * (rooms - 1 - number) // max(1, rooms - 1)
             _short(folder, f"{place}-{number}", (place, resource.RLIMIT_AS, room), tally)
-    detail = f"{need / 2**20:.1f} MiB are needed, {_told(tally)}, {tally.rounded} rounded otherwise, {tally.printed} with a library's traceback"
+    detail = (
+        f"{need / 2**20:.1f} MiB are needed, {_told(tally)}, {tally.rounded} rounded otherwise, "
+        f"{tally.printed} with a library's traceback"
+    )
     cases = Cases(rooms * len(places), tally.fired, tally.broken)
     name = "memory" if loaded else "memory, libraries"
     return Outcome.of_runs(name, PROMISE.format("memory"), cases, start, detail)

@@ -21,6 +21,7 @@ _WORDS = (  # in errors that have no type of their own
     "DefaultCPUAllocator", "bad_alloc", "failed to map segment", "annot allocate memory",
     "PyObject pointer is null",  # of safetensors, in Rust
 )  # fmt: skip
+_BEGUN = "[enforce fail at alloc_cpu.cpp"  # of torch, whose words may end where memory does
 
 
 def peak_bytes(fn: Callable[[], object], device: torch.device) -> int:
@@ -64,7 +65,9 @@ def keep_freed() -> bool:
 def ran_out(error: BaseException) -> bool:
     """Say whether an allocation failed: of a tensor, an object, or by a library's code."""
     kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(word in str(error) for word in _WORDS)
+    said = str(error)
+    cut = len(said) > 1 and _BEGUN.startswith(said)
+    return isinstance(error, kinds) or cut or any(word in said for word in _WORDS)
 
 
 class _Live(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -91,6 +91,7 @@ class Panic(BaseException):
         RuntimeError("std::bad_alloc"),
         ImportError("late.so: failed to map segment from shared object"),
         ImportError("late.so: cannot allocate memory in static TLS block"),
+        RuntimeError("[enforce fail a"),
         Panic("PyObject pointer is null"),
     ],
     ids=str,
