@@ -93,7 +93,9 @@ def _single(case: Case) -> bool:
 def picture(model: Model) -> Figure:
     """Return exchanges and meta-steps, measured and modelled."""
     record = model.record
-    facts = f"{record['machine']['cpu']}, load {max(record['load']):.1f}, {record['date'][:10]}."
+    facts = (
+        f"{record['machine']['cpu']}, load {record['load'][0]:.1f} before, {record['date'][:10]}."
+    )
     title, note = "What spreading tasks over processes costs", NOTE.format(facts=facts)
     figure, axes = style.canvas(title, note, (13.5, 5.0), columns=3)
     _exchanges(axes[0], model)
