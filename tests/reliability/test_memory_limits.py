@@ -16,6 +16,7 @@ from metaccord.errors import ResourceError
 pytestmark = pytest.mark.usefixtures("nothing_stays")
 
 
+@pytest.mark.long  # filling the heap of a test process takes its time
 def test_memory(tmp_path: Path) -> None:
     found = memory(tmp_path, 4, ("save",))
     print(found.detail)
@@ -29,6 +30,7 @@ def test_handles(tmp_path: Path) -> None:
     assert "with 6" in found.detail
 
 
+@pytest.mark.long
 def test_a_lack_of_memory_that_is_not_told_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
