@@ -17,7 +17,7 @@ from torch import Tensor
 from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError, NumericalError, UsageError
 from metaccord.memory import ran_out
-from metaccord.sealed import Fact, document, intact
+from metaccord.sealed import Fact, document, intact, unpacked
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -139,12 +139,7 @@ def _manifest(path: Path) -> tuple[int, dict[str, Fact]]:
 
 
 def _unpack(path: Path, files: dict[str, bytes]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        tensors = safetensors.torch.load(files[_TENSORS])
-    except Exception as error:  # A hostile file raises whatever the parser thinks of.
-        if ran_out(error):  # The file may be intact.
-            raise
-        raise _damaged(path / _TENSORS, f"is no safetensors file ({error})") from error
+    tensors = unpacked(path / _TENSORS, files[_TENSORS], _damaged)
     try:
         found = jsontree.decode(files[_STATE])
         order, state = found["order"], found["state"]

@@ -1,4 +1,4 @@
-"""Reading files that are checked as they are read: sealed documents, and content of known hash."""
+"""Reading files that are checked as they are read: sealed documents, known content, tensors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import safetensors.torch
+from torch import Tensor
+
 from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError
+from metaccord.memory import ran_out
 
 Damaged = Callable[[Path, str], CheckpointError]
 """Makes the error from a file and what is wrong with it, as in "it has 3 bytes"."""
@@ -73,6 +77,26 @@ def intact(path: Path, fact: Fact, damaged: Damaged) -> bytes:
     if Fact.of(found) != fact:
         raise damaged(path, "does not match its sha256")
     return found
+
+
+def unpacked(path: Path, content: bytes, damaged: Damaged) -> dict[str, Tensor]:
+    """Return the tensors in the content of a safetensors file.
+
+    Args:
+        path: The file, for the error.
+        content: What is in it.
+        damaged: Makes the error.
+
+    Raises:
+        CheckpointError: if it is no safetensors file.
+        Exception: what tells that memory ran out, as it came: the file may be intact.
+    """
+    try:
+        return safetensors.torch.load(content)
+    except Exception as error:  # A hostile file raises whatever the parser thinks of.
+        if ran_out(error):
+            raise
+        raise damaged(path, f"is no safetensors file ({error})") from error
 
 
 def _read(path: Path, most: int, damaged: Damaged) -> bytes:

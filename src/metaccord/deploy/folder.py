@@ -18,8 +18,7 @@ from torch import Tensor
 
 from metaccord import fs, jsontree
 from metaccord.errors import CheckpointError, NumericalError, UsageError
-from metaccord.memory import ran_out
-from metaccord.sealed import Fact, document, intact
+from metaccord.sealed import Fact, document, intact, unpacked
 from metaccord.staging import staged
 
 FORMAT = 1
@@ -108,13 +107,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     fact, card = _card(path / CARD)
     weights = intact(path / WEIGHTS, fact, _damaged)
-    try:
-        tensors = safetensors.torch.load(weights)
-    except Exception as error:  # A hostile file raises whatever the parser thinks of.
-        if ran_out(error):
-            raise
-        raise _damaged(path / WEIGHTS, f"is no safetensors file ({error})") from error
-    return tensors, card
+    return unpacked(path / WEIGHTS, weights, _damaged), card
 
 
 def _card(file: Path) -> tuple[Fact, dict[str, Any]]:
